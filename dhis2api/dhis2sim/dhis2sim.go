@@ -6,15 +6,17 @@
 //
 // Nouns: an object is one piece of metadata (a program, an org unit, a user) kept as the JSON it was
 // imported as; a class is the plural name under which the API serves objects ("organisationUnits");
-// tracked entities, enrollments, events and relationships are kept apart from metadata, typed.
+// tracked entities, enrollments, events and relationships are kept apart from metadata, typed; an account
+// is a user seen from what he may do; a fault is a misbehaviour that a test asked for.
 //
 // A Server starts as a fresh DHIS2 does: one account (admin/district), the default category objects and
 // nothing else. Everything lives in memory, behind one lock.
 package dhis2sim
 
 import (
-	"encoding/json"
+	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -36,54 +38,74 @@ type Server struct {
 	minor   int // 41, 42 or 43
 	mux     *http.ServeMux
 
-	// mu guards everything below. A request that only reads holds it for reading; an import, for writing.
-	mu sync.RWMutex
+	// mu guards everything below down to the blank line. A request that only reads holds it for reading;
+	// any other, and a job, for writing.
+	mu         sync.RWMutex
+	metadata   *metadataStore
+	tracker    *trackerStore
+	aggregate  *aggregateStore
+	files      map[string]*fileResource
+	dataStore  map[string]map[string]any // namespace, key
+	settings   map[string]string         // of the system, those that were set
+	userValues map[string]map[string]any // user uid, user setting
+	counters   map[string]int            // SEQUENTIAL values given out, by attribute and key
+	reserved   map[string]bool           // RANDOM values given out, by attribute and value
 
-	metadata *metadataStore
-	tracker  *trackerStore
+	logins logins
+	jobs   jobs
+	faults faults
+}
+
+// New returns a fresh server. It fails when the version is not one that can be simulated.
+func New(options Options) (*Server, error) {
+	if options.Version == "" {
+		options.Version = "2.42.5.2"
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if options.Zone == nil {
+		options.Zone = time.UTC
+	}
+	s := &Server{
+		options:    options,
+		mux:        http.NewServeMux(),
+		metadata:   newMetadataStore(),
+		tracker:    newTrackerStore(),
+		aggregate:  newAggregateStore(),
+		files:      map[string]*fileResource{},
+		dataStore:  map[string]map[string]any{},
+		settings:   map[string]string{},
+		userValues: map[string]map[string]any{},
+		counters:   map[string]int{},
+		reserved:   map[string]bool{},
+	}
+	for minor := 41; minor <= 43; minor++ {
+		if strings.HasPrefix(options.Version+".", fmt.Sprintf("2.%d.", minor)) {
+			s.minor = minor
+		}
+	}
+	if s.minor == 0 {
+		return nil, fmt.Errorf("cannot simulate DHIS2 %q: 2.41, 2.42 and 2.43 are known", options.Version)
+	}
+	s.faults.seen = map[string]int{}
+	s.populate()
+	s.systemRoutes()
+	s.userRoutes()
+	s.metadataRoutes()
+	s.aggregateRoutes()
+	s.fileRoutes()
+	s.reservedValueRoutes()
+	s.trackerRoutes()
+	return s, nil
 }
 
 // object is one metadata object as JSON: what was imported and what the server adds to it.
+// An object in the store is never changed in place; an update stores another one.
 type object = map[string]any
 
-// account is the user on whose behalf a request runs.
-type account struct {
-	uid, username, firstName, surname string
-	authorities                       map[string]bool
-	// captureUnits and searchUnits are org unit uids; each includes everything below it.
-	captureUnits, searchUnits []string
-	groups                    []string
-}
-
-// superuser tells whether the account holds the authority ALL.
-func (a *account) superuser() bool { return a.authorities["ALL"] }
-
-// may tells whether the account holds the authority, or ALL.
-func (a *account) may(authority string) bool { return a.superuser() || a.authorities[authority] }
-
-// webMessage is DHIS2's envelope of everything that is not data.
-type webMessage struct {
-	HTTPStatus     string `json:"httpStatus"`
-	HTTPStatusCode int    `json:"httpStatusCode"`
-	Status         string `json:"status"`
-	Message        string `json:"message,omitempty"`
-	ErrorCode      string `json:"errorCode,omitempty"`
-	Response       any    `json:"response,omitempty"`
-}
-
-// writeJSON answers with v as JSON.
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json;charset=UTF-8")
-	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // the client has gone; nobody is left to tell
-}
-
-// writeError answers with a web message of status ERROR. code may be empty.
-func writeError(w http.ResponseWriter, status int, code, message string) {
-	writeJSON(w, status, webMessage{HTTPStatus: http.StatusText(status), HTTPStatusCode: status, Status: "ERROR", Message: message, ErrorCode: code})
-}
+// now is the server's clock.
+func (s *Server) now() time.Time { return s.options.Now().In(s.options.Zone) }
 
 // timestamp writes an instant as DHIS2 does: in the server's zone, without saying which.
 func (s *Server) timestamp(t time.Time) string {

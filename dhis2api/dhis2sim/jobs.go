@@ -1,0 +1,38 @@
+package dhis2sim
+
+import "sync"
+
+// jobs run one after the other, as DHIS2's job queue does.
+type jobs struct {
+	mu      sync.Mutex
+	waiting []func()
+	running bool
+}
+
+// later runs a job after the request that asked for it, alone, with the lock held for writing.
+func (s *Server) later(job func()) {
+	s.jobs.mu.Lock()
+	defer s.jobs.mu.Unlock()
+	s.jobs.waiting = append(s.jobs.waiting, job)
+	if !s.jobs.running {
+		s.jobs.running = true
+		go s.runJobs()
+	}
+}
+
+func (s *Server) runJobs() {
+	for {
+		s.jobs.mu.Lock()
+		if len(s.jobs.waiting) == 0 {
+			s.jobs.running = false
+			s.jobs.mu.Unlock()
+			return
+		}
+		job := s.jobs.waiting[0]
+		s.jobs.waiting = s.jobs.waiting[1:]
+		s.jobs.mu.Unlock()
+		s.mu.Lock()
+		job()
+		s.mu.Unlock()
+	}
+}
