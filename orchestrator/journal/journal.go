@@ -1,0 +1,336 @@
+// Package journal keeps the truth of a trip: every change found on the kit, what was sent to central for
+// it, and how it ended. It survives any crash; plan and report are written from it.
+//
+// The nouns:
+//
+//   - A run is one going of reconcile.
+//   - A change is a row that ends in exactly one bucket (see State). It is found again under the same key
+//     in every run: kind, uid, field.
+//   - A base is what a later run compares a field with instead of the snapshot: what was pushed and
+//     verified, or, carried over from an earlier trip, what a held change started from.
+//   - A fact is one named value about the trip.
+//
+// The file is SQLite with synchronous=FULL: when a method returns, what it wrote is on the disk. It holds
+// values of patients, so it is 0600 in a 0700 directory.
+package journal
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"time"
+
+	// The SQLite driver, in Go: no cgo in what ships.
+	_ "modernc.org/sqlite"
+
+	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
+)
+
+// State is where a change stands.
+type State string
+
+// The states. Open and Sent are on the way; the others are ends, though a held change may be opened again.
+const (
+	Open         State = "open"
+	Sent         State = "sent"
+	Pushed       State = "pushed"
+	AlreadyThere State = "alreadyThere"
+	Conflict     State = "conflict"
+	Refused      State = "refused"
+	Waiting      State = "waiting"
+	Unclear      State = "unclear"
+	OutOfScope   State = "outOfScope"
+)
+
+// Held tells whether the state keeps a change from going home.
+func (s State) Held() bool {
+	return s == Conflict || s == Refused || s == Waiting || s == Unclear
+}
+
+// Change is one row: a change and where it stands.
+type Change struct {
+	merge.Change
+	// Person is the uid of the tracked entity that the object belongs to; empty where there is none.
+	Person string
+	// Number is short and lasts as long as the trip.
+	Number int
+	State  State
+	// Code is DHIS2's error code for a refusal, Hint what to do about it.
+	Code, Hint string
+	// Circumstance is a fingerprint of what a refusal depended on: while it is unchanged, asking again is
+	// pointless.
+	Circumstance string
+	// Content is, for a change on its way, what was sent of its object: field to canonical value.
+	Content map[string]string
+	// Run is the run that last touched the row.
+	Run int
+}
+
+// Base is what one field of one object is compared with from now on, instead of the snapshot.
+// An empty Field speaks of the object's existence.
+type Base struct {
+	merge.Ref
+	Field                       string
+	Taken, Loaded               string
+	TakenPresent, LoadedPresent bool
+}
+
+// NoteKind says what a note in the journal is about.
+type NoteKind string
+
+// The kinds of notes that end up in the report beside the changes.
+const (
+	Rewritten NoteKind = "rewritten"
+	Overtaken NoteKind = "overtaken"
+	Merged    NoteKind = "merged"
+)
+
+// Note is something to tell about a field that is not a change of the kit's.
+type Note struct {
+	Kind NoteKind
+	merge.Ref
+	Person               string
+	Field                string
+	Base, Local, Central string
+	Reason               string
+}
+
+// Journal is one trip's journal. It is safe for use by one goroutine at a time.
+type Journal struct {
+	db *sql.DB
+}
+
+const schema = `
+CREATE TABLE IF NOT EXISTS fact(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS run(id INTEGER PRIMARY KEY, mode TEXT NOT NULL, began TEXT NOT NULL, ended TEXT, outcome TEXT);
+CREATE TABLE IF NOT EXISTS change(
+	number INTEGER PRIMARY KEY,
+	kind TEXT NOT NULL, uid TEXT NOT NULL, field TEXT NOT NULL,
+	parent_kind TEXT NOT NULL, parent_uid TEXT NOT NULL, person TEXT NOT NULL,
+	verb TEXT NOT NULL, base TEXT NOT NULL, local TEXT NOT NULL, central TEXT NOT NULL,
+	state TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL, hint TEXT NOT NULL,
+	circumstance TEXT NOT NULL, content TEXT NOT NULL, run INTEGER NOT NULL,
+	UNIQUE(kind, uid, field));
+CREATE INDEX IF NOT EXISTS change_state ON change(state);
+CREATE TABLE IF NOT EXISTS base(
+	kind TEXT NOT NULL, uid TEXT NOT NULL, field TEXT NOT NULL,
+	taken TEXT NOT NULL, loaded TEXT NOT NULL, taken_present INTEGER NOT NULL, loaded_present INTEGER NOT NULL,
+	PRIMARY KEY(kind, uid, field)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batch(
+	id INTEGER PRIMARY KEY, run INTEGER NOT NULL, what TEXT NOT NULL, objects INTEGER NOT NULL,
+	sent TEXT NOT NULL, answered TEXT, answer TEXT);
+CREATE TABLE IF NOT EXISTS note(
+	kind TEXT NOT NULL, object TEXT NOT NULL, uid TEXT NOT NULL, field TEXT NOT NULL, person TEXT NOT NULL,
+	base TEXT NOT NULL, local TEXT NOT NULL, central TEXT NOT NULL, reason TEXT NOT NULL, run INTEGER NOT NULL,
+	PRIMARY KEY(kind, object, uid, field)) WITHOUT ROWID;
+`
+
+// OpenFile opens the journal in the file, making it when there is none. The file is 0600.
+func OpenFile(ctx context.Context, path string) (*Journal, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the journal: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return nil, fmt.Errorf("cannot open the journal: %w", err)
+	}
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(5000)")
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the journal %s: %w", path, err)
+	}
+	db.SetMaxOpenConns(1)
+	if _, err := db.ExecContext(ctx, schema); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot open the journal %s: %w", path, err), db.Close())
+	}
+	return &Journal{db: db}, nil
+}
+
+// Close closes the file.
+func (j *Journal) Close() error { return j.db.Close() }
+
+// Fact returns the named fact; empty when it was never set.
+func (j *Journal) Fact(ctx context.Context, name string) (string, error) {
+	var value string
+	err := j.db.QueryRowContext(ctx, `SELECT value FROM fact WHERE name = ?`, name).Scan(&value)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot read %s from the journal: %w", name, err)
+	}
+	return value, nil
+}
+
+// SetFact sets the named fact, replacing what it was.
+func (j *Journal) SetFact(ctx context.Context, name, value string) error {
+	_, err := j.db.ExecContext(ctx, `INSERT INTO fact(name, value) VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value`, name, value)
+	if err != nil {
+		return fmt.Errorf("cannot write %s to the journal: %w", name, err)
+	}
+	return nil
+}
+
+// BeginRun opens a run and returns its number, counted from 1.
+func (j *Journal) BeginRun(ctx context.Context, mode string, now time.Time) (int, error) {
+	res, err := j.db.ExecContext(ctx, `INSERT INTO run(mode, began) VALUES(?, ?)`, mode, now.UTC().Format(time.RFC3339Nano))
+	if err != nil {
+		return 0, fmt.Errorf("cannot begin a run in the journal: %w", err)
+	}
+	id, err := res.LastInsertId()
+	return int(id), err
+}
+
+// EndRun notes how a run ended.
+func (j *Journal) EndRun(ctx context.Context, run int, outcome string, now time.Time) error {
+	_, err := j.db.ExecContext(ctx, `UPDATE run SET ended = ?, outcome = ? WHERE id = ?`, now.UTC().Format(time.RFC3339Nano), outcome, run)
+	if err != nil {
+		return fmt.Errorf("cannot end run %d in the journal: %w", run, err)
+	}
+	return nil
+}
+
+// BeginBatch notes that a request is about to be sent, and returns its number. It is called before sending.
+func (j *Journal) BeginBatch(ctx context.Context, run int, what string, objects int, now time.Time) (int64, error) {
+	res, err := j.db.ExecContext(ctx, `INSERT INTO batch(run, what, objects, sent) VALUES(?, ?, ?, ?)`, run, what, objects, now.UTC().Format(time.RFC3339Nano))
+	if err != nil {
+		return 0, fmt.Errorf("cannot note a request in the journal: %w", err)
+	}
+	return res.LastInsertId()
+}
+
+// EndBatch notes central's answer to a request, in few words.
+func (j *Journal) EndBatch(ctx context.Context, batch int64, answer string, now time.Time) error {
+	_, err := j.db.ExecContext(ctx, `UPDATE batch SET answered = ?, answer = ? WHERE id = ?`, now.UTC().Format(time.RFC3339Nano), answer, batch)
+	if err != nil {
+		return fmt.Errorf("cannot note an answer in the journal: %w", err)
+	}
+	return nil
+}
+
+// Update carries out f in one transaction: all it writes is on the disk when Update returns nil, or none.
+func (j *Journal) Update(ctx context.Context, f func(*Tx) error) error {
+	tx, err := j.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("cannot write to the journal: %w", err)
+	}
+	if err := f(&Tx{ctx: ctx, tx: tx}); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("cannot write to the journal: %w", err)
+	}
+	return nil
+}
+
+// Counts returns how many changes stand in each state, by kind.
+func (j *Journal) Counts(ctx context.Context) (map[merge.Kind]map[State]int, error) {
+	rows, err := j.db.QueryContext(ctx, `SELECT kind, state, count(*) FROM change GROUP BY kind, state`)
+	if err != nil {
+		return nil, fmt.Errorf("cannot count the journal's changes: %w", err)
+	}
+	defer rows.Close()
+	counts := map[merge.Kind]map[State]int{}
+	for rows.Next() {
+		var kind merge.Kind
+		var state State
+		var n int
+		if err := rows.Scan(&kind, &state, &n); err != nil {
+			return nil, fmt.Errorf("cannot count the journal's changes: %w", err)
+		}
+		if counts[kind] == nil {
+			counts[kind] = map[State]int{}
+		}
+		counts[kind][state] = n
+	}
+	return counts, rows.Err()
+}
+
+// Changes yields the changes in the given states, all when none is given, in the order of their numbers.
+// They are read page by page: the caller may write to the journal between two of them.
+func (j *Journal) Changes(ctx context.Context, states ...State) iter.Seq2[Change, error] {
+	where, args := stateClause(states)
+	return func(yield func(Change, error) bool) {
+		last := 0
+		for {
+			page, err := j.page(ctx, `SELECT `+changeColumns+` FROM change WHERE number > ?`+where+` ORDER BY number LIMIT 500`, append([]any{last}, args...)...)
+			if err != nil {
+				yield(Change{}, err)
+				return
+			}
+			for _, c := range page {
+				if !yield(c, nil) {
+					return
+				}
+				last = c.Number
+			}
+			if len(page) < 500 {
+				return
+			}
+		}
+	}
+}
+
+// ChangesOf returns the changes of one object.
+func (j *Journal) ChangesOf(ctx context.Context, ref merge.Ref) ([]Change, error) {
+	return j.page(ctx, `SELECT `+changeColumns+` FROM change WHERE kind = ? AND uid = ? ORDER BY number`, ref.Kind, ref.UID)
+}
+
+// Bases returns the bases of one object.
+func (j *Journal) Bases(ctx context.Context, ref merge.Ref) ([]Base, error) {
+	return j.bases(ctx, `WHERE kind = ? AND uid = ?`, ref.Kind, ref.UID)
+}
+
+// AllBases returns every base of the trip.
+func (j *Journal) AllBases(ctx context.Context) ([]Base, error) { return j.bases(ctx, ``) }
+
+func (j *Journal) bases(ctx context.Context, where string, args ...any) ([]Base, error) {
+	rows, err := j.db.QueryContext(ctx, `SELECT kind, uid, field, taken, loaded, taken_present, loaded_present FROM base `+where+` ORDER BY kind, uid, field`, args...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the journal's bases: %w", err)
+	}
+	defer rows.Close()
+	var bases []Base
+	for rows.Next() {
+		var b Base
+		if err := rows.Scan(&b.Kind, &b.UID, &b.Field, &b.Taken, &b.Loaded, &b.TakenPresent, &b.LoadedPresent); err != nil {
+			return nil, fmt.Errorf("cannot read the journal's bases: %w", err)
+		}
+		bases = append(bases, b)
+	}
+	return bases, rows.Err()
+}
+
+// Notes yields the notes of one kind.
+func (j *Journal) Notes(ctx context.Context, kind NoteKind) ([]Note, error) {
+	rows, err := j.db.QueryContext(ctx, `SELECT object, uid, field, person, base, local, central, reason FROM note WHERE kind = ? ORDER BY object, uid, field`, kind)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the journal's notes: %w", err)
+	}
+	defer rows.Close()
+	var notes []Note
+	for rows.Next() {
+		n := Note{Kind: kind}
+		if err := rows.Scan(&n.Ref.Kind, &n.UID, &n.Field, &n.Person, &n.Base, &n.Local, &n.Central, &n.Reason); err != nil {
+			return nil, fmt.Errorf("cannot read the journal's notes: %w", err)
+		}
+		notes = append(notes, n)
+	}
+	return notes, rows.Err()
+}
+
+// Hash is the SHA-256 of every change and how it stands, in hexadecimal.
+func (j *Journal) Hash(ctx context.Context) (string, error) {
+	h := sha256.New()
+	for c, err := range j.Changes(ctx) {
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%d %q %q %q %q %q %q %q %q\n", c.Number, c.Ref.Kind, c.UID, c.Field, c.Verb, c.Base, c.Local, c.Central, c.State)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

@@ -1,0 +1,132 @@
+// Package report says how a trip's changes ended: in a form for people (one HTML file), for spreadsheets
+// (conflicts.csv) and for programs (report.json).
+//
+// The nouns: a sum counts changes in one bucket; a conflict is a change held because both sides made
+// different ones; a refusal is a change that central said no to; what waits depends on one of these. The
+// report is written from the journal, which is the truth, and names its hash.
+package report
+
+import "time"
+
+// Format is the version of the JSON form. Fields are only ever added within one format.
+const Format = 1
+
+// Report is how a trip stands after a run of reconcile.
+type Report struct {
+	Format  int     `json:"format"`
+	Kit     string  `json:"kit"`
+	Trip    string  `json:"trip"`
+	Central Central `json:"central"`
+	// PlanOnly is true when the run stopped before sending.
+	PlanOnly bool      `json:"planOnly"`
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished"`
+	// Run counts the runs of reconcile on this trip, from 1.
+	Run int `json:"run"`
+	// Sent is the number of operations sent to central in this run alone.
+	Sent int `json:"sent"`
+	// Closed is true when nothing of the trip is open or held.
+	Closed bool `json:"closed"`
+	// JournalHash is the SHA-256 of the journal's changes that this report was written from.
+	JournalHash string `json:"journalHash"`
+
+	Sums   Sums            `json:"sums"`
+	ByKind map[string]Sums `json:"byKind"`
+
+	Conflicts []Conflict `json:"conflicts"`
+	Refusals  []Refusal  `json:"refusals"`
+	// Waiting holds what was not sent, or could not be taken, because it depends on something held.
+	Waiting []Waiting `json:"waiting"`
+	// Merged names events that both sides edited, for a clinician's eye, even where no field clashed.
+	Merged []Reference `json:"merged"`
+	// Rewritten holds values that central's own rules changed while taking what was sent.
+	Rewritten []Conflict `json:"rewritten"`
+	// Overtaken holds fields that somebody changed at central between the read and the write.
+	Overtaken []Conflict `json:"overtaken"`
+	// NotLoaded holds what prepare could not bring to the kit, so what the clinic worked without.
+	NotLoaded []Refusal `json:"notLoaded,omitempty"`
+	Warnings  []string  `json:"warnings,omitempty"`
+}
+
+// Central says which server the trip belongs to.
+type Central struct {
+	URL      string `json:"url"`
+	SystemID string `json:"systemId,omitempty"`
+	Version  string `json:"version"`
+}
+
+// Sums counts changes, over the whole trip, whatever the number of runs:
+// Total = Pushed + AlreadyThere + Held + OutOfScope + Open.
+type Sums struct {
+	Total        int `json:"total"`
+	Pushed       int `json:"pushed"`
+	AlreadyThere int `json:"alreadyThere"`
+	Held         int `json:"held"`
+	OutOfScope   int `json:"outOfScope"`
+	// Open counts what is planned and not yet sent and verified: all of it after --plan, none after a
+	// run that came to its end.
+	Open int `json:"open"`
+}
+
+// Reference names one object.
+type Reference struct {
+	Kind string `json:"kind"`
+	UID  string `json:"uid"`
+	// Person is the tracked entity the object belongs to; empty where there is none.
+	Person string `json:"person,omitempty"`
+}
+
+// Conflict is one field that both sides hold differently. Base, Local and Central are canonical values;
+// all are empty for a whole object, whose Reason says what happened.
+type Conflict struct {
+	Reference
+	// Number is short and lasts as long as the trip; decisions refer to it.
+	Number  int    `json:"number"`
+	Verb    string `json:"verb"`
+	Field   string `json:"field"`
+	Label   string `json:"label,omitempty"`
+	Base    string `json:"base"`
+	Local   string `json:"local"`
+	Central string `json:"central"`
+	Reason  string `json:"reason"`
+}
+
+// Refusal is a change that central did not take, with DHIS2's code and what it means.
+type Refusal struct {
+	Reference
+	Verb   string `json:"verb,omitempty"`
+	Field  string `json:"field,omitempty"`
+	Code   string `json:"code"`
+	Reason string `json:"reason"`
+	Hint   string `json:"hint,omitempty"`
+}
+
+// Waiting is a change that depends on a held one.
+type Waiting struct {
+	Reference
+	Verb   string `json:"verb,omitempty"`
+	Field  string `json:"field,omitempty"`
+	Reason string `json:"reason"`
+}
+
+// The exit codes of a run that came to an end.
+const (
+	exitHome      = 0
+	exitOpen      = 1
+	exitRefused   = 3
+	exitConflicts = 4
+)
+
+// ExitCode is the exit code that tells this report's outcome: 0 all home, 3 some refused, 4 conflicts wait
+// (also when some were refused), 1 when changes are still open after a run that meant to send them.
+func (r *Report) ExitCode() int {
+	switch {
+	case len(r.Conflicts) > 0:
+		return exitConflicts
+	case len(r.Refusals) > 0 || r.Sums.Held > 0:
+		return exitRefused
+	case r.Sums.Open > 0 && !r.PlanOnly:
+		return exitOpen
+	}
+	return exitHome
+}
