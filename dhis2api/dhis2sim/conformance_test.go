@@ -144,7 +144,7 @@ var (
 	elevenLetters  = regexp.MustCompile(`[A-Za-z0-9]{11}`)
 	variable       = regexp.MustCompile(`\$\{(\w+)\}`)
 	millisInName   = regexp.MustCompile(`\(\d{13}\)`)
-	comparedFields = fieldSet(`status httpStatusCode errorCode version trackedEntities trackedEntity trackedEntityType orgUnit orgUnits inactive deleted
+	comparedFields = fields(`status httpStatusCode errorCode version trackedEntities trackedEntity trackedEntityType orgUnit orgUnits inactive deleted
 potentialDuplicate attributes attribute value enrollments enrollment program programStage events event occurredAt enrolledAt scheduledAt
 followUp dataValues dataElement providedElsewhere notes note relationships relationship relationshipType from to bidirectional programOwners
 geometry type coordinates assignedUser username storedBy createdAtClient updatedAtClient completedAt completedBy instances pager page pageSize total pageCount
@@ -158,14 +158,6 @@ programTrackedEntityAttributes programStageDataElements dataSetElements firstNam
 potentialDuplicates REQUIRED OPTIONAL reservedValues encryptDB applicationTitle domain fileResource storageStatus isAssigned contentLength contentMd5 contentType closedDate _sha256 _bytes`)
 	sortFields = strings.Fields("trackedEntity enrollment event relationship attribute dataElement note uid id username program klass")
 )
-
-func fieldSet(names string) map[string]bool {
-	set := map[string]bool{}
-	for _, name := range strings.Fields(names) {
-		set[name] = true
-	}
-	return set
-}
 
 // hear remembers every string of a request.
 func (p *replay) hear(v any) {
