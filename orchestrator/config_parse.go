@@ -1,0 +1,355 @@
+package orchestrator
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"filippo.io/age"
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// key is one key that the file may hold: a mapping of further keys, or a value that read takes.
+type key struct {
+	name     string
+	required bool
+	keys     []key
+	read     func(ast.Node) error
+}
+
+// ParseConfig is LoadConfig of a file's content; path is only named in errors.
+func ParseConfig(path string, data []byte) (*Config, error) {
+	c := &Config{Path: path, Scope: Scope{Programs: Selection{All: true}, DataSets: Selection{All: true}}}
+	p := configParser{file: path}
+	local := &LocalConfig{}
+	p.top = []key{
+		{name: "name", required: true, read: p.text(&c.Name, checkName)},
+		{name: "central", required: true, keys: []key{
+			{name: "url", required: true, read: p.text(&c.Central.URL, checkServerURL)},
+		}},
+		{name: "scope", required: true, keys: []key{
+			{name: "orgUnits", required: true, read: p.list(&c.Scope.OrgUnits, nil)},
+			{name: "programs", read: p.selection(&c.Scope.Programs)},
+			{name: "dataSets", read: p.selection(&c.Scope.DataSets)},
+			{name: "since", read: p.text(&c.Scope.Since, checkDate)},
+		}},
+		{name: "local", keys: []key{
+			{name: "url", required: true, read: p.text(&local.URL, checkServerURL)},
+			{name: "database", read: p.text(&local.Database, checkDatabaseURL)},
+		}},
+		{name: "encrypt", keys: []key{
+			{name: "recipients", required: true, read: p.list(&c.Encrypt.Recipients, checkRecipient)},
+		}},
+	}
+	root, err := p.document(data)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.mapping(root, "", p.top); err != nil {
+		return nil, err
+	}
+	if local.URL != "" {
+		c.Local = local
+	}
+	c.Central.URL = strings.TrimRight(c.Central.URL, "/")
+	local.URL = strings.TrimRight(local.URL, "/")
+	return c, nil
+}
+
+// configParser turns the nodes of one file into values, or into errors that name their place.
+type configParser struct {
+	file string
+	top  []key // the whole of what is known, to look a stray key up in
+}
+
+// fail returns an error at a node.
+func (p *configParser) fail(node ast.Node, hint, format string, arguments ...any) error {
+	e := &ConfigError{File: p.file, Message: fmt.Sprintf(format, arguments...), Advice: hint}
+	if node != nil {
+		if position := node.GetToken().Position; position != nil {
+			e.Line, e.Column = position.Line, position.Column
+		}
+	}
+	return e
+}
+
+// document parses the file and returns its one document's root, nil when it is empty.
+func (p *configParser) document(data []byte) (ast.Node, error) {
+	file, err := parser.ParseBytes(data, 0)
+	if err != nil {
+		e := &ConfigError{File: p.file, Message: "not YAML: " + err.Error()}
+		var syntax yaml.Error
+		if errors.As(err, &syntax) {
+			e.Message = "not YAML: " + syntax.GetMessage()
+			if token := syntax.GetToken(); token != nil && token.Position != nil {
+				e.Line, e.Column = token.Position.Line, token.Position.Column
+			}
+		}
+		return nil, e
+	}
+	var root ast.Node
+	for _, document := range file.Docs {
+		if document.Body == nil {
+			continue
+		}
+		if root != nil {
+			return nil, p.fail(document.Body, "", "a second document begins here; one is all that is read")
+		}
+		root = document.Body
+	}
+	return root, nil
+}
+
+// mapping reads the keys of a mapping at path ("" for the file's own).
+func (p *configParser) mapping(node ast.Node, path string, keys []key) error {
+	seen := map[string]bool{}
+	if !isNothing(node) {
+		mapping, ok := node.(ast.MapNode)
+		if !ok {
+			return p.fail(node, example(path, keys), "%s holds keys, not a value", whole(path))
+		}
+		for entries := mapping.MapRange(); entries.Next(); {
+			name, value := entries.Key().GetToken().Value, entries.Value()
+			i := slices.IndexFunc(keys, func(k key) bool { return k.name == name })
+			if i < 0 {
+				return p.fail(entries.Key(), p.suggest(name, path, keys), "unknown key %q%s", name, in(path))
+			}
+			seen[name] = true
+			var err error
+			if below := join(path, name); keys[i].keys != nil {
+				err = p.mapping(value, below, keys[i].keys)
+			} else if isNothing(value) {
+				err = p.fail(entries.Key(), "", "%s has no value", below)
+			} else {
+				err = keys[i].read(value)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	for _, k := range keys {
+		if k.required && !seen[k.name] {
+			missing := k
+			for path = join(path, k.name); missing.keys != nil; missing = missing.keys[0] {
+				path = join(path, missing.keys[0].name)
+			}
+			return p.fail(node, "", "%s is missing", path)
+		}
+	}
+	return nil
+}
+
+// suggest says which key was probably meant by an unknown one.
+func (p *configParser) suggest(name, path string, keys []key) string {
+	names := make([]string, len(keys))
+	for i, k := range keys {
+		names[i] = k.name
+	}
+	if nearest, ok := Nearest(name, names); ok {
+		return fmt.Sprintf("did you mean %q?", nearest)
+	}
+	if elsewhere := find(name, "", p.top); elsewhere != "" && elsewhere != join(path, name) {
+		return fmt.Sprintf("%s is known: is the line indented as it should be?", elsewhere)
+	}
+	return fmt.Sprintf("%s may hold %s", whole(path), strings.Join(names, ", "))
+}
+
+// find returns the path of the first key of that name in the tree, or "".
+func find(name, path string, keys []key) string {
+	for _, k := range keys {
+		at := join(path, k.name)
+		if strings.EqualFold(k.name, name) {
+			return at
+		}
+		if found := find(name, at, k.keys); found != "" {
+			return found
+		}
+	}
+	return ""
+}
+
+// text returns a reader of one string that check, if any, accepts.
+func (p *configParser) text(target *string, check func(string) error) func(ast.Node) error {
+	return func(node ast.Node) error {
+		value, err := p.scalar(node)
+		if err != nil {
+			return err
+		}
+		if check != nil {
+			if err := check(value); err != nil {
+				return p.fail(node, Hint(err), "%v", err)
+			}
+		}
+		*target = value
+		return nil
+	}
+}
+
+// list returns a reader of a list of at least one string, each accepted by check, if any.
+func (p *configParser) list(target *[]string, check func(string) error) func(ast.Node) error {
+	return func(node ast.Node) error {
+		sequence, ok := node.(*ast.SequenceNode)
+		if !ok {
+			return p.fail(node, "in brackets, or one a line after a dash", "a list is wanted here")
+		}
+		if len(sequence.Values) == 0 {
+			return p.fail(node, "", "the list is empty")
+		}
+		for _, entry := range sequence.Values {
+			var value string
+			if err := p.text(&value, check)(entry); err != nil {
+				return err
+			}
+			*target = append(*target, value)
+		}
+		return nil
+	}
+}
+
+// selection returns a reader of `all` or a list of codes or uids, which may be empty: none at all.
+func (p *configParser) selection(target *Selection) func(ast.Node) error {
+	return func(node ast.Node) error {
+		if sequence, ok := node.(*ast.SequenceNode); ok {
+			*target = Selection{}
+			if len(sequence.Values) == 0 {
+				return nil
+			}
+			return p.list(&target.Names, nil)(node)
+		}
+		if value, err := p.scalar(node); err != nil || value != "all" {
+			return p.fail(node, "a single one goes into brackets, too", "`all` or a list of codes or uids is wanted here")
+		}
+		*target = Selection{All: true}
+		return nil
+	}
+}
+
+// scalar returns a string as it stands in the file. Numbers are taken as written, leading zeros and all:
+// codes often look like them.
+func (p *configParser) scalar(node ast.Node) (string, error) {
+	var value string
+	switch n := node.(type) {
+	case *ast.StringNode:
+		value = n.Value
+	case *ast.LiteralNode:
+		value = n.Value.Value
+	case *ast.IntegerNode, *ast.FloatNode:
+		value = n.GetToken().Value
+	case *ast.BoolNode, *ast.NullNode, *ast.InfinityNode, *ast.NanNode:
+		return "", p.fail(node, "put it in quotes if it is meant as text", "text is wanted here, not %s", n.GetToken().Value)
+	case *ast.SequenceNode:
+		return "", p.fail(node, "", "one value is wanted here, not a list")
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
+		return "", p.fail(node, "write the value out", "anchors, aliases and tags are not read")
+	default:
+		return "", p.fail(node, "", "one value is wanted here")
+	}
+	if value == "" || value != strings.TrimSpace(value) || strings.ContainsFunc(value, unicode.IsControl) {
+		return "", p.fail(node, "", "the value is empty, begins or ends with a space, or has more than one line")
+	}
+	return value, nil
+}
+
+// checkName accepts what may name a kit.
+func checkName(name string) error {
+	if len(name) > 63 || strings.ContainsAny(name, `/\`) {
+		return errors.New("a kit's name has at most 63 letters and no slash")
+	}
+	return nil
+}
+
+// checkDate accepts a day of the calendar.
+func checkDate(text string) error {
+	if _, err := time.Parse(time.DateOnly, text); err != nil {
+		return WithHint(fmt.Errorf("%q is not a date", text), "as in 2024-01-31")
+	}
+	return nil
+}
+
+// checkServerURL accepts the base address of a DHIS2 server. Its errors never repeat the address, which
+// may hold a password.
+func checkServerURL(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "":
+		return WithHint(errors.New("not the address of a server"), "as in https://dhis2.example.org")
+	case u.User != nil:
+		return WithHint(errors.New("an account does not belong in the address"),
+			"fieldkit asks for it, or reads FIELDKIT_CENTRAL_USER and FIELDKIT_LOCAL_USER and the like")
+	case u.RawQuery != "" || u.Fragment != "":
+		return WithHint(errors.New("not the base address of a server"), "leave out everything from the ? or # on")
+	case strings.HasSuffix(strings.TrimRight(u.Path, "/"), "/api"):
+		return WithHint(errors.New("not the base address of a server"), "leave out /api")
+	}
+	return nil
+}
+
+// checkDatabaseURL accepts the address of a PostgreSQL database, with or without a password, which its
+// errors never repeat.
+func checkDatabaseURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") || strings.Trim(u.Path, "/") == "" {
+		return WithHint(errors.New("not the address of a PostgreSQL database"),
+			"as in postgres://dhis@127.0.0.1:5432/dhis2, the password in PGPASSWORD")
+	}
+	return nil
+}
+
+// checkRecipient accepts an age public key.
+func checkRecipient(text string) error {
+	if strings.HasPrefix(strings.ToUpper(text), "AGE-SECRET-KEY-") {
+		return WithHint(errors.New("this is a secret key, which never belongs here"), "its public key begins with age1: `age-keygen -y` prints it")
+	}
+	if recipients, err := age.ParseRecipients(strings.NewReader(text)); err != nil || len(recipients) != 1 {
+		return WithHint(errors.New("not an age public key"), "it begins with age1: `age-keygen` makes one")
+	}
+	return nil
+}
+
+// isNothing tells whether a node stands for no value at all.
+func isNothing(node ast.Node) bool {
+	if node == nil {
+		return true
+	}
+	_, null := node.(*ast.NullNode)
+	return null
+}
+
+// join returns the path of a key in the mapping at path.
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// whole names the mapping at path.
+func whole(path string) string {
+	if path == "" {
+		return "the file"
+	}
+	return path
+}
+
+// in says in which mapping a key stands, with a space before it.
+func in(path string) string {
+	if path == "" {
+		return ""
+	}
+	return " in " + path
+}
+
+// example shows how the mapping at path is written.
+func example(path string, keys []key) string {
+	if path == "" {
+		return "as in name: bocas-1"
+	}
+	return fmt.Sprintf("as in %s: {%s: ...}", path[strings.LastIndex(path, ".")+1:], keys[0].name)
+}

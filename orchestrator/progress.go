@@ -1,0 +1,25 @@
+package orchestrator
+
+// Progress is told what a workflow is doing. A terminal draws it, a script gets plain lines, a test may
+// keep it. Its methods are called from one goroutine at a time and return quickly.
+type Progress interface {
+	// Step says what begins now, in a few words ("reading patients").
+	Step(name string)
+	// Count says how far the present step has come: done of total, in units named by what ("patients").
+	// Total is 0 while it is not known; done never falls within a step.
+	Count(what string, done, total int64)
+	// Note says something worth reading once, a whole line without a full stop.
+	Note(text string)
+}
+
+// Quiet is a Progress that says nothing.
+type Quiet struct{}
+
+// Step does nothing.
+func (Quiet) Step(string) {}
+
+// Count does nothing.
+func (Quiet) Count(string, int64, int64) {}
+
+// Note does nothing.
+func (Quiet) Note(string) {}
