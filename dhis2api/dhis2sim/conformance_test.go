@@ -112,10 +112,10 @@ func (p *replay) play(c conversation) []string {
 		}
 		want := decode(s.Response.Body)
 		for name, path := range s.Capture {
-			if v, ok := lookup(want, path); ok {
+			if v, ok := valueAt(want, path); ok {
 				recordedMade[v] = true
 			}
-			if v, ok := lookup(body, path); ok {
+			if v, ok := valueAt(body, path); ok {
 				gotMade[v] = true
 				variables[name] = v
 			}
@@ -295,7 +295,7 @@ func finished(body any) bool {
 	return false
 }
 
-func lookup(v any, path string) (string, bool) {
+func valueAt(v any, path string) (string, bool) {
 	for _, part := range strings.Split(path, ".") {
 		switch container := v.(type) {
 		case map[string]any:

@@ -51,9 +51,10 @@ type Server struct {
 	counters   map[string]int            // SEQUENTIAL values given out, by attribute and key
 	reserved   map[string]bool           // RANDOM values given out, by attribute and value
 
-	logins logins
-	jobs   jobs
-	faults faults
+	referrals referrals
+	logins    logins
+	jobs      jobs
+	faults    faults
 }
 
 // New returns a fresh server. It fails when the version is not one that can be simulated.
