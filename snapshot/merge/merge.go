@@ -16,8 +16,52 @@
 // taken. No time is ever compared with another to decide which is newer: the clocks of field servers are
 // wrong. Absence is not deletion: an object that a face does not list is only deleted where the face says so.
 //
+// # The matrix
+//
+// What the kit did stands on the left, what central did at the top. "Deleted" means proven; "absent" means
+// that central neither lists the object nor is known to have deleted it.
+//
+//	kit \ central   nothing     same end      another end      deleted       absent
+//	nothing         -           -             -                -             -
+//	update (field)  push        alreadyThere  conflict         conflict      unclear
+//	note            push        alreadyThere  unclear (uid)    conflict      unclear
+//	create          push        alreadyThere  conflict (field) conflict      push
+//	delete          push        alreadyThere  conflict         alreadyThere  unclear
+//	missing         unclear     unclear       unclear          unclear       unclear
+//
+// Around it:
+//
+//   - Central objects that only central created, changed or deleted are no change: nothing has to travel.
+//   - An update of a field that central changed beside other fields is a push: the comparison is by field.
+//   - A deletion looks below: anything that central added or changed in the object or under it, that it no
+//     longer lists without proof of deletion, or that never reached the kit, makes it a conflict. What
+//     central itself deleted below does not.
+//   - Objects that went with a deleted parent are part of the parent's one change. The same holds for what is
+//     missing with a missing parent.
+//   - Taken, but not loaded (it failed to load): absent on the kit it is no change. If it appears there, it
+//     counts as created; fields that equal taken or central are part of that creation, which is already
+//     there, and others are unclear, because nobody knows what they started from.
+//   - Loaded, but not taken (it stood on the kit before): every change is out of scope.
+//   - A creation depends on its parent: if the parent is deleted at central it is a conflict, and if the
+//     parent's own creation does not go, it shares its verdict.
+//   - Created on both sides: the fields that local holds and central holds alike are one creation that is
+//     already there; each that local holds and central does not hold alike is a conflict with an empty base;
+//     what only central holds is no change.
+//   - A relationship is also already there when central holds one of its type between its ends under
+//     another uid. Neither relationships nor notes are ever rewritten: a difference in one is out of scope.
+//   - An owner that appears with an enrollment in its program and equals the enrollment's unit is a part of
+//     that enrollment (DHIS2 2.41 to 2.43: the first enrollment in a program sets the owner).
+//
+// testdata/*.txt spells out each cell.
+//
 // Everything here is a pure function over its arguments. The package does no I/O and knows nothing of HTTP.
 package merge
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
 
 // Kind says what an object is, in the words of the DHIS2 API.
 type Kind string
@@ -32,6 +76,28 @@ const (
 	Completion    Kind = "completion"
 )
 
+// The names that fields with a key begin with, and the fields that the comparison itself has to know. All
+// others are just names to it.
+const (
+	// NotePrefix begins the field of a note; its uid follows.
+	NotePrefix = "notes."
+	// OwnerPrefix begins the field of a tracked entity's owner in a program; the program's uid follows.
+	OwnerPrefix = "owner."
+
+	FieldStatus           = "status"
+	FieldOccurredAt       = "occurredAt"
+	FieldScheduledAt      = "scheduledAt"
+	FieldCompletedAt      = "completedAt"
+	FieldOrgUnit          = "orgUnit"
+	FieldProgram          = "program"
+	FieldGeometry         = "geometry"
+	FieldRelationshipType = "relationshipType"
+	FieldFrom             = "from"
+	FieldTo               = "to"
+	// FieldBidirectional is "true" for a relationship that means the same read from either end.
+	FieldBidirectional = "bidirectional"
+)
+
 // Ref names one object.
 type Ref struct {
 	Kind Kind
@@ -39,6 +105,35 @@ type Ref struct {
 	// joined by dots (dataElement.period.orgUnit.categoryOptionCombo.attributeOptionCombo and
 	// dataSet.period.orgUnit.attributeOptionCombo).
 	UID string
+}
+
+// Compare orders refs parents first: by kind (tracked entities, enrollments, events, relationships, data
+// values, completions), then by uid. It returns -1, 0 or 1.
+func (r Ref) Compare(other Ref) int {
+	return cmp.Or(
+		cmp.Compare(r.Kind.rank(), other.Kind.rank()),
+		strings.Compare(string(r.Kind), string(other.Kind)),
+		strings.Compare(r.UID, other.UID))
+}
+
+// rank is a kind's place in the order parents first.
+func (k Kind) rank() int {
+	switch k {
+	case TrackedEntity:
+		return 0
+	case Enrollment:
+		return 1
+	case Event:
+		return 2
+	case Relationship:
+		return 3
+	case DataValue:
+		return 4
+	case Completion:
+		return 5
+	default:
+		return 6
+	}
 }
 
 // Object is the canonical content of one object. Two objects with equal Fields are the same to a clinic,
@@ -50,7 +145,8 @@ type Object struct {
 	Parent Ref
 	// Fields maps a field to its canonical value; an empty value is the same as no entry. Scalars have
 	// their API name (orgUnit, status, occurredAt, ...); an attribute value has its attribute's uid, a data
-	// value in an event its data element's uid, a note is "notes." and its uid.
+	// value in an event its data element's uid, a note is "notes." and its uid, an owner "owner." and its
+	// program's uid.
 	Fields map[string]string
 }
 
@@ -65,6 +161,10 @@ type Face struct {
 }
 
 // Record is the four faces of objects that belong together.
+//
+// Relationships are records of their own. The taken and the central face of a tracked entity may hold its
+// relationships as well (loaded and local must not, or they would be counted twice): they are then looked at
+// before the tracked entity's deletion goes, which takes them along.
 type Record struct {
 	Taken, Loaded, Local, Central Face
 }
@@ -101,22 +201,71 @@ type Change struct {
 	Ref
 	Parent Ref
 	Verb   Verb
-	// Field is the field that differs; empty for a created or deleted object.
+	// Field is the field that differs; empty for a created or deleted object, and for a record that could
+	// not be read on the kit (an unclear update).
 	Field string
 	// Base, Local and Central are the field's values when loaded, on the kit now, and at central now.
 	// Empty for a created or deleted object.
 	Base, Local, Central string
 	Verdict              Verdict
-	// Reason says in plain words why the verdict is what it is; empty for Push.
+	// Reason says in plain words why the verdict is what it is; empty for Push. It names objects by kind and
+	// uid and fields by name, and never holds a value.
 	Reason string
+}
+
+// compareChanges orders changes parents first: by object, then by field.
+func compareChanges(a, b Change) int {
+	return cmp.Or(a.Ref.Compare(b.Ref), strings.Compare(a.Field, b.Field))
 }
 
 // Rules are the owner's and the programme's rules that bend a comparison.
 type Rules struct {
-	// Unit names the group of fields within one object that mean something only together: a conflict in
-	// one holds the changes of all. Nil, or an empty name: the field stands alone. Status and its dates are
-	// one unit whatever Unit says.
+	// Unit names the group of fields within one object that are merged together or not at all: a conflict in
+	// one holds the local changes of all, and so does a field that only central changed. Nil, or an empty
+	// name: the field stands alone. It is given the object as local holds it.
+	//
+	// Status and its dates are one unit whatever Unit says, in which only a conflict holds the others:
+	// status and completedAt of an enrollment or event; and, as long as a face holds the event as planned
+	// (SCHEDULE, OVERDUE, SKIPPED), its occurredAt and scheduledAt too, because turning a plan into a visit
+	// sets them. Otherwise these two stand alone. Geometry, notes and owners always do.
 	Unit func(Object, string) string
-	// Skip tells whether a field never travels (skipSynchronization at central). Nil: none.
+	// Skip tells whether a field never travels (skipSynchronization at central). Nil: none. It is given the
+	// object as the side being looked at holds it. Skipped fields are out of scope, and are not looked at
+	// before a deletion either, since they were never taken.
 	Skip func(Object, string) bool
+}
+
+// Merged returns the events that both sides edited, in order, even where no field clashed: their merged form
+// was never seen by anybody, and a clinician should. Events that both sides brought to the same content are
+// not among them. It wants the record as it was compared, before anything is pushed.
+func Merged(record Record) []Ref {
+	var merged []Ref
+	for ref, local := range record.Local.Objects {
+		if ref.Kind != Event {
+			continue
+		}
+		taken, inTaken := record.Taken.Objects[ref]
+		loaded, inLoaded := record.Loaded.Objects[ref]
+		central, inCentral := record.Central.Objects[ref]
+		if inTaken && inLoaded && inCentral && !sameFields(local, loaded) && !sameFields(central, taken) && !sameFields(local, central) {
+			merged = append(merged, ref)
+		}
+	}
+	slices.SortFunc(merged, Ref.Compare)
+	return merged
+}
+
+// sameFields tells whether two objects have the same content.
+func sameFields(a, b Object) bool {
+	for field, value := range a.Fields {
+		if b.Fields[field] != value {
+			return false
+		}
+	}
+	for field, value := range b.Fields {
+		if a.Fields[field] != value {
+			return false
+		}
+	}
+	return true
 }

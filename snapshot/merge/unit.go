@@ -1,0 +1,139 @@
+package merge
+
+import (
+	"slices"
+	"strings"
+)
+
+// holdTogether turns pushes of one object into conflicts where they mean something only together with what
+// cannot go: see Rules.Unit, and valuesNeedStatus. The changes are those of one object.
+func (c *comparison) holdTogether(ref Ref, local Object, changes []Change) {
+	slices.SortFunc(changes, compareChanges)
+	unit := c.unitOf(ref, local)
+	for _, field := range c.centralOnly(ref, local) {
+		for i := range changes {
+			if changes[i].Verdict == Push && unit.ruled(field, changes[i].Field) {
+				hold(&changes[i], field)
+			}
+		}
+	}
+	for again := true; again; {
+		again = false
+		for i := range changes {
+			if changes[i].Verdict != Conflict {
+				continue
+			}
+			for j := range changes {
+				if changes[j].Verdict == Push && unit.together(changes[i].Field, changes[j].Field) {
+					hold(&changes[j], changes[i].Field)
+					again = true
+				}
+			}
+		}
+	}
+	c.valuesNeedStatus(ref, changes)
+}
+
+func hold(change *Change, with string) {
+	change.Verdict, change.Reason = Conflict, "together with "+with
+}
+
+// centralOnly returns the fields that central changed to something that local does not hold, in order. They
+// matter to units that the owner asked for only, so it returns none without a rule.
+func (c *comparison) centralOnly(ref Ref, local Object) []string {
+	taken, wasTaken := c.record.Taken.Objects[ref]
+	central, atCentral := c.record.Central.Objects[ref]
+	if c.rules.Unit == nil || !wasTaken || !atCentral {
+		return nil
+	}
+	return slices.DeleteFunc(c.changedFields(taken, central), func(field string) bool {
+		return local.Fields[field] == central.Fields[field]
+	})
+}
+
+// valuesNeedStatus holds the data values of an event that central keeps as a plan, unless the status that
+// makes it a visit goes with them. DHIS2: a SCHEDULE, OVERDUE or SKIPPED event takes no values (E1315).
+func (c *comparison) valuesNeedStatus(ref Ref, changes []Change) {
+	central, atCentral := c.record.Central.Objects[ref]
+	if ref.Kind != Event || !atCentral || !planned(central.Fields[FieldStatus]) {
+		return
+	}
+	for _, change := range changes {
+		if change.Field == FieldStatus && change.Verdict == Push && !planned(change.Local) {
+			return
+		}
+	}
+	for i := range changes {
+		if changes[i].Verdict == Push && IsUID(changes[i].Field) {
+			hold(&changes[i], FieldStatus)
+		}
+	}
+}
+
+// planned tells whether an event of that status has not taken place.
+func planned(status string) bool {
+	return status == "SCHEDULE" || status == "OVERDUE" || status == "SKIPPED"
+}
+
+// IsUID tells whether a field is named by a uid, so an attribute value or a data value: a letter and ten
+// letters or digits. No scalar's API name has that form, because none is eleven characters long but
+// completedAt and scheduledAt, which are known.
+func IsUID(field string) bool {
+	if len(field) != 11 || field == FieldCompletedAt || field == FieldScheduledAt {
+		return false
+	}
+	for i := range len(field) {
+		b := field[i]
+		letter := 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
+		if !letter && (i == 0 || b < '0' || b > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// unit knows which fields of one object belong together.
+type unit struct {
+	object Object
+	rule   func(Object, string) string
+	// plan says that a face holds the event as planned.
+	plan bool
+}
+
+func (c *comparison) unitOf(ref Ref, local Object) unit {
+	u := unit{object: local, rule: c.rules.Unit}
+	for _, face := range []*Face{&c.record.Taken, &c.record.Loaded, &c.record.Local, &c.record.Central} {
+		u.plan = u.plan || ref.Kind == Event && planned(face.Objects[ref].Fields[FieldStatus])
+	}
+	return u
+}
+
+// together tells whether two fields are of one unit.
+func (u unit) together(a, b string) bool {
+	return u.ofStatus(a) && u.ofStatus(b) || u.ruled(a, b)
+}
+
+// ruled tells whether two fields are of one unit by the owner's rule.
+func (u unit) ruled(a, b string) bool {
+	if u.rule == nil || alone(a) || alone(b) {
+		return false
+	}
+	name := u.rule(u.object, a)
+	return name != "" && name == u.rule(u.object, b)
+}
+
+// ofStatus tells whether a field is the status or one of its dates.
+func (u unit) ofStatus(field string) bool {
+	switch field {
+	case FieldStatus, FieldCompletedAt:
+		return true
+	case FieldOccurredAt, FieldScheduledAt:
+		return u.plan
+	}
+	return false
+}
+
+// alone tells whether a field is never part of a unit.
+func alone(field string) bool {
+	return field == FieldGeometry || strings.HasPrefix(field, NotePrefix) || strings.HasPrefix(field, OwnerPrefix)
+}
