@@ -7,47 +7,6 @@ import (
 	"iter"
 )
 
-func (c *Client) TrackedEntities(ctx context.Context, query TrackedEntityQuery) iter.Seq2[*TrackedEntity, error] {
-	return nil
-}
-func (c *Client) TrackedEntityPages(ctx context.Context, query TrackedEntityQuery) iter.Seq2[Page[*TrackedEntity], error] {
-	return nil
-}
-func (c *Client) Enrollments(ctx context.Context, query EnrollmentQuery) iter.Seq2[*Enrollment, error] {
-	return nil
-}
-func (c *Client) EnrollmentPages(ctx context.Context, query EnrollmentQuery) iter.Seq2[Page[*Enrollment], error] {
-	return nil
-}
-func (c *Client) Events(ctx context.Context, query EventQuery) iter.Seq2[*Event, error] { return nil }
-func (c *Client) EventPages(ctx context.Context, query EventQuery) iter.Seq2[Page[*Event], error] {
-	return nil
-}
-func (c *Client) Relationships(ctx context.Context, query RelationshipQuery) iter.Seq2[*Relationship, error] {
-	return nil
-}
-func (c *Client) TrackedEntitiesByID(ctx context.Context, uids []string, lookup Lookup) iter.Seq2[*TrackedEntity, error] {
-	return nil
-}
-func (c *Client) EnrollmentsByID(ctx context.Context, uids []string, lookup Lookup) iter.Seq2[*Enrollment, error] {
-	return nil
-}
-func (c *Client) EventsByID(ctx context.Context, uids []string, lookup Lookup) iter.Seq2[*Event, error] {
-	return nil
-}
-func (c *Client) TrackedEntity(ctx context.Context, uid string, lookup Lookup) (*TrackedEntity, error) {
-	return nil, nil
-}
-func (c *Client) Enrollment(ctx context.Context, uid string, lookup Lookup) (*Enrollment, error) {
-	return nil, nil
-}
-func (c *Client) Event(ctx context.Context, uid string, lookup Lookup) (*Event, error) {
-	return nil, nil
-}
-func (c *Client) Relationship(ctx context.Context, uid string, lookup Lookup) (*Relationship, error) {
-	return nil, nil
-}
-
 // ImportOptions: zero = CREATE_AND_UPDATE, atomic OBJECT.
 type ImportOptions struct {
 	Strategy        ImportStrategy // CREATE_AND_UPDATE when empty
