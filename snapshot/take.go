@@ -1,0 +1,361 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+)
+
+// partTrackedEntities and partEvents are how many objects make a part of their kind: what an interrupted take
+// asks for again at most.
+const (
+	partTrackedEntities = 2000
+	partEvents          = 10_000
+	// partRows is the number of rows after which a receipt is written even when few of them were kept.
+	partRows = 10_000
+)
+
+// TakeOptions bend Take.
+type TakeOptions struct {
+	// Progress, unless nil, is told how far things are, from the goroutine that called Take.
+	Progress func(Progress)
+	// Warn, unless nil, is told what was left out and why: a SearchScopeError where tracked entities without
+	// any enrollment cannot be listed. Without it such an error ends Take.
+	Warn func(error)
+	// PageSize is the number of tracked entities a request; 500 when zero.
+	PageSize int
+	// IncludeDeleted brings tombstones along.
+	IncludeDeleted bool
+}
+
+// Progress is how far one stream of a face is.
+type Progress struct {
+	Face Face
+	Kind Kind
+	Subject
+	// Name is the name of the program, tracked entity type or data set.
+	Name string
+	// Done counts the objects that were read of this stream, those of earlier runs included where known.
+	Done int64
+	// Total is how many there are at the server; 0 where it is not known.
+	Total int64
+	// Bytes is the size of the whole face as stored so far.
+	Bytes int64
+}
+
+// Take reads what the writer's scope holds from a server into the writer's face: tracked entities with
+// enrollments, events and notes, program by program; tracked entities without any enrollment; events of
+// programs without registration; relationships; data values and completions. The taken face is bounded by
+// the scope's since, the loaded one is not (see Listing). What an earlier run made durable is not asked for
+// again. It does not finish the face: more may belong to it, such as the metadata.
+//
+// Errors are the client's, with what was read; the writer stays fit for another Take.
+func Take(ctx context.Context, source *dhis2api.Client, w *Writer, o TakeOptions) error {
+	t := &taking{
+		w: w, options: o, client: source,
+		listing: Listing{Client: source, Scope: w.Scope(), IncludeDeleted: o.IncludeDeleted, PageSize: o.PageSize},
+		everyone: newUIDSet(), relations: newUIDSet(), programs: map[string]*uidSet{},
+	}
+	if w.Face() == Taken {
+		t.listing.Since = w.Scope().Wanted.Since
+	}
+	if err := t.recall(ctx); err != nil {
+		return fmt.Errorf("cannot go on with the snapshot: %w", err)
+	}
+	for _, program := range w.Scope().Programs {
+		var err error
+		if program.Registers() {
+			err = t.trackedEntities(ctx, program)
+		} else {
+			err = t.events(ctx, program)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, kind := range w.Scope().TrackedEntityTypes {
+		if err := t.unenrolled(ctx, kind); err != nil {
+			return err
+		}
+	}
+	for _, dataSet := range w.Scope().DataSets {
+		if err := t.aggregate(ctx, dataSet); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// taking is one run of Take.
+type taking struct {
+	w       *Writer
+	options TakeOptions
+	client  *dhis2api.Client
+	listing Listing
+	// everyone are the tracked entities known to be in a program of the scope; relations the relationships
+	// written; programs what was written of each program.
+	everyone, relations *uidSet
+	programs            map[string]*uidSet
+}
+
+// recall learns from the parts of earlier runs what is written already.
+func (t *taking) recall(ctx context.Context) error {
+	for _, part := range t.w.parts {
+		var seen *uidSet
+		switch part.Kind {
+		case TrackedEntities, Events:
+			seen = t.seen(part.UID())
+		case Relationships:
+			seen = t.relations
+		default:
+			continue
+		}
+		for object, err := range eachLine[struct{ TrackedEntity, Event, Relationship string }](ctx, t.w.directory, t.w.keys, part) {
+			if err != nil {
+				return err
+			}
+			switch part.Kind {
+			case TrackedEntities:
+				seen.add(object.TrackedEntity)
+				t.everyone.add(object.TrackedEntity)
+			case Events:
+				seen.add(object.Event)
+			default:
+				seen.add(object.Relationship)
+			}
+		}
+	}
+	return nil
+}
+
+func (t *taking) seen(subject string) *uidSet {
+	if t.programs[subject] == nil {
+		t.programs[subject] = newUIDSet()
+	}
+	return t.programs[subject]
+}
+
+// report tells how far a stream is.
+func (t *taking) report(p Progress) {
+	if t.options.Progress == nil {
+		return
+	}
+	p.Face = t.w.face
+	for _, part := range t.w.parts {
+		p.Bytes += part.Bytes
+	}
+	t.options.Progress(p)
+}
+
+func (t *taking) trackedEntities(ctx context.Context, program Program) error {
+	subject := Subject{Program: program.ID}
+	s := stream[*dhis2api.TrackedEntity]{
+		taking: t, name: string(TrackedEntities) + "-" + program.ID, subject: subject, kind: TrackedEntities, size: partTrackedEntities,
+		question: t.listing.trackedEntities(program), detach: DetachRelationships, seen: t.seen(program.ID),
+		progress: Progress{Kind: TrackedEntities, Subject: subject, Name: program.Name},
+		total: func() int64 {
+			return t.total(ctx, "trackedEntities", url.Values{
+				"program": {program.ID}, "orgUnits": {strings.Join(t.w.Scope().Roots(), ",")}, "fields": {"trackedEntity"},
+			})
+		},
+	}
+	if err := s.take(ctx); err != nil {
+		return err
+	}
+	t.everyone.addAll(s.seen)
+	delete(t.programs, program.ID)
+	return nil
+}
+
+func (t *taking) events(ctx context.Context, program Program) error {
+	subject := Subject{Program: program.ID}
+	for _, root := range t.w.Scope().OrgUnits {
+		s := stream[*dhis2api.Event]{
+			taking: t, name: string(Events) + "-" + program.ID + "-" + root.ID, subject: subject, kind: Events, size: partEvents,
+			question: t.listing.events(program, root), detach: detachEvent, seen: t.seen(program.ID),
+			progress: Progress{Kind: Events, Subject: subject, Name: program.Name},
+			total: func() int64 {
+				query := url.Values{"program": {program.ID}, "orgUnit": {root.ID}, "fields": {"event"}}
+				if t.listing.Since != "" {
+					query.Set("occurredAfter", t.listing.Since)
+				}
+				return t.total(ctx, "events", query)
+			},
+		}
+		if err := s.take(ctx); err != nil {
+			return err
+		}
+	}
+	delete(t.programs, program.ID)
+	return nil
+}
+
+// total asks how many rows a list has; 0 where the server does not say. It is for the eye only, so an error
+// is no more than that: the list itself will meet it again.
+func (t *taking) total(ctx context.Context, resource string, query url.Values) int64 {
+	if t.options.Progress == nil {
+		return 0
+	}
+	query.Set("orgUnitMode", dhis2api.OrgUnitModeDescendants)
+	query.Set("pageSize", "1")
+	query.Set("totalPages", "true")
+	var answer struct{ Pager struct{ Total int64 } }
+	if err := t.client.Do(ctx, "GET", "/api/tracker/"+resource, query, nil, &answer); err != nil {
+		return 0
+	}
+	return answer.Pager.Total
+}
+
+// stream is a question whose answers become parts.
+type stream[T any] struct {
+	taking   *taking
+	name     string
+	kind     Kind
+	subject  Subject
+	size     int
+	question question[T]
+	detach   func(T) []*dhis2api.Relationship
+	seen     *uidSet
+	progress Progress
+	total    func() int64
+}
+
+func (s stream[T]) take(ctx context.Context) error {
+	w := s.taking.w
+	cursor, done := w.Cursor(s.name)
+	if done {
+		return nil
+	}
+	s.progress.Total = s.total()
+	s.progress.Done = int64(len(s.seen.packed))
+	s.taking.report(s.progress)
+	batch := w.Batch(s.name)
+	defer func() { batch.Abandon() }()
+	kept, read := 0, 0
+	for piece, err := range s.question.ask(ctx, cursor, s.seen) {
+		if err != nil {
+			return err
+		}
+		for _, object := range piece.items {
+			if err := s.add(batch, object); err != nil {
+				return err
+			}
+		}
+		kept, read, cursor = kept+len(piece.items), read+piece.read, piece.cursor
+		s.progress.Done += int64(piece.read)
+		if kept >= s.size || read >= partRows {
+			if err := batch.Commit(cursor, false); err != nil {
+				return err
+			}
+			batch = w.Batch(s.name)
+			kept, read = 0, 0
+		}
+		s.taking.report(s.progress)
+	}
+	if err := batch.Commit("", true); err != nil {
+		return err
+	}
+	s.taking.report(s.progress)
+	return nil
+}
+
+func (s stream[T]) add(batch *Batch, object T) error {
+	related := s.detach(object)
+	if err := batch.Add(s.kind, s.subject, object); err != nil {
+		return err
+	}
+	return s.taking.relate(batch, related)
+}
+
+// relate writes the relationships that are not written yet.
+func (t *taking) relate(batch *Batch, related []*dhis2api.Relationship) error {
+	for _, r := range related {
+		if !t.relations.add(r.Relationship) {
+			continue
+		}
+		if err := batch.Add(Relationships, Subject{}, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *taking) unenrolled(ctx context.Context, kind TrackedEntityType) error {
+	subject := Subject{TrackedEntityType: kind.ID}
+	name := string(TrackedEntities) + "-" + kind.ID
+	if _, done := t.w.Cursor(name); done {
+		return nil
+	}
+	progress := Progress{Kind: TrackedEntities, Subject: subject, Name: kind.Name}
+	batch := t.w.Batch(name)
+	defer batch.Abandon()
+	for person, err := range t.listing.unenrolled(ctx, kind, t.everyone) {
+		var refused *SearchScopeError
+		if errors.As(err, &refused) && t.options.Warn != nil {
+			t.options.Warn(err)
+			break
+		}
+		if err != nil {
+			return err
+		}
+		related := DetachRelationships(person)
+		if err := batch.Add(TrackedEntities, subject, person); err != nil {
+			return err
+		}
+		if err := t.relate(batch, related); err != nil {
+			return err
+		}
+		progress.Done++
+	}
+	if err := batch.Commit("", true); err != nil {
+		return err
+	}
+	t.report(progress)
+	return nil
+}
+
+// aggregate takes a data set's values and completions; the server gives them unpaged, root by root.
+func (t *taking) aggregate(ctx context.Context, dataSet DataSet) error {
+	subject := Subject{DataSet: dataSet.ID}
+	progress := Progress{Kind: DataValues, Subject: subject, Name: dataSet.Name}
+	for _, root := range t.w.Scope().OrgUnits {
+		name := string(DataValues) + "-" + dataSet.ID + "-" + root.ID
+		if _, done := t.w.Cursor(name); done {
+			continue
+		}
+		if err := t.aggregateBelow(ctx, name, dataSet, root, &progress); err != nil {
+			return err
+		}
+		t.report(progress)
+	}
+	return nil
+}
+
+func (t *taking) aggregateBelow(ctx context.Context, name string, dataSet DataSet, root OrgUnit, progress *Progress) error {
+	batch := t.w.Batch(name)
+	defer batch.Abandon()
+	for v, err := range t.listing.dataValues(ctx, dataSet, root) {
+		if err != nil {
+			return err
+		}
+		if err := batch.Add(DataValues, progress.Subject, v); err != nil {
+			return err
+		}
+		if progress.Done++; progress.Done%partEvents == 0 {
+			t.report(*progress)
+		}
+	}
+	for c, err := range t.listing.completions(ctx, dataSet, root) {
+		if err != nil {
+			return err
+		}
+		if err := batch.Add(Completions, progress.Subject, c); err != nil {
+			return err
+		}
+	}
+	return batch.Commit("", true)
+}
