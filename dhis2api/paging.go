@@ -184,11 +184,11 @@ func (r reader[T]) part(ctx context.Context, page, size int, once bool) ([]*T, e
 	}
 	query.Set("page", strconv.Itoa(page))
 	query.Set("pageSize", strconv.Itoa(size))
-	return listOf[T](ctx, r.client, &request{method: http.MethodGet, path: r.path, query: query, once: once}, r.list, size)
+	return listOf[T](ctx, r.client, &request{method: http.MethodGet, path: r.path, query: query, once: once}, r.list, size, nil)
 }
 
-// listOf is the list named key in the answer to r.
-func listOf[T any](ctx context.Context, c *Client, r *request, key string, hint int) ([]*T, error) {
+// listOf is the list named key in the answer to r, of about hint items; what stands beside it goes to other.
+func listOf[T any](ctx context.Context, c *Client, r *request, key string, hint int, other map[string]json.RawMessage) ([]*T, error) {
 	var items []*T
 	err := c.retry(ctx, r, func(ctx context.Context) error {
 		items = make([]*T, 0, hint)
@@ -197,10 +197,13 @@ func listOf[T any](ctx context.Context, c *Client, r *request, key string, hint 
 			return err
 		}
 		defer answer.body.Close()
-		err = eachOf(json.NewDecoder(answer.body), key, nil, func(item *T) bool {
+		found, err := eachOf(json.NewDecoder(answer.body), key, other, func(item *T) bool {
 			items = append(items, item)
 			return true
 		})
+		if err == nil && !found {
+			err = fmt.Errorf("%w: it has no list %q", errFormat, key)
+		}
 		if err != nil {
 			return answer.failure(err)
 		}
@@ -210,59 +213,52 @@ func listOf[T any](ctx context.Context, c *Client, r *request, key string, hint 
 }
 
 // eachOf walks a JSON object and hands over the items of the list named key as they are decoded, until take
-// returns false. What stands beside the list is handed to other, which may be nil. A missing list is an error,
-// one that is null is empty.
-func eachOf[T any](decoder *json.Decoder, key string, other map[string]json.RawMessage, take func(*T) bool) error {
+// returns false. What stands beside the list goes to other, which may be nil. It tells whether there was such a
+// list; one that is null is empty.
+func eachOf[T any](decoder *json.Decoder, key string, other map[string]json.RawMessage, take func(*T) bool) (found bool, err error) {
 	if err := expect(decoder, '{'); err != nil {
-		return err
+		return false, err
 	}
-	found := false
 	for decoder.More() {
 		name, err := decoder.Token()
 		if err != nil {
-			return err
+			return found, err
 		}
 		if name != key {
 			var value json.RawMessage
 			if err := decoder.Decode(&value); err != nil {
-				return err
+				return found, err
 			}
-			if other != nil {
-				other[name.(string)] = value // a name in an object is a string
+			if text, isText := name.(string); isText && other != nil {
+				other[text] = value
 			}
 			continue
 		}
 		found = true
 		begin, err := decoder.Token()
 		if err != nil {
-			return err
+			return found, err
 		}
 		if begin == nil {
 			continue
 		}
 		if begin != json.Delim('[') {
-			return fmt.Errorf("%w: %q is not a list", errFormat, key)
+			return found, fmt.Errorf("%w: %q is not a list", errFormat, key)
 		}
 		for decoder.More() {
 			item := new(T)
 			if err := decoder.Decode(item); err != nil {
-				return err
+				return found, err
 			}
 			if !take(item) {
-				return nil
+				return found, nil
 			}
 		}
 		if err := expect(decoder, ']'); err != nil {
-			return err
+			return found, err
 		}
 	}
-	if err := expect(decoder, '}'); err != nil {
-		return err
-	}
-	if !found {
-		return fmt.Errorf("%w: it has no list %q", errFormat, key)
-	}
-	return nil
+	return found, expect(decoder, '}')
 }
 
 func expect(decoder *json.Decoder, delimiter json.Delim) error {

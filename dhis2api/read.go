@@ -203,7 +203,7 @@ func lookupOf[T any](ctx context.Context, c *Client, list string, uids []string,
 		values.set("page", "1")
 		values.set("pageSize", strconv.Itoa(len(chunk))) // DHIS2 pages by 50 even here
 		r := &request{method: http.MethodGet, path: trackerPath + "/" + list, query: url.Values(values), once: len(chunk) > 1}
-		items, err := listOf[T](ctx, c, r, list, len(chunk))
+		items, err := listOf[T](ctx, c, r, list, len(chunk), nil)
 		if err == nil || len(chunk) == 1 || !tooMuch(err) {
 			return items, err
 		}
