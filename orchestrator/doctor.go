@@ -288,14 +288,6 @@ func (s Scope) wanted() snapshot.Wanted {
 	return snapshot.Wanted{OrgUnits: s.OrgUnits, Programs: s.Programs.names(), DataSets: s.DataSets.names(), Since: s.Since}
 }
 
-// names is nil for all, as the snapshot has it.
-func (s Selection) names() []string {
-	if s.All {
-		return nil
-	}
-	return append([]string{}, s.Names...)
-}
-
 // String is `all`, `none` or the names.
 func (s Selection) String() string {
 	switch {

@@ -262,13 +262,13 @@ func pick(answer string, found []choice, free bool) (chosen []string, wrong stri
 	}
 	for _, word := range words {
 		at := slices.IndexFunc(found, func(c choice) bool { return c.ID == word || c.Code == word })
-		if number, err := strconv.Atoi(word); at < 0 && err == nil {
-			at = number - 1
-		}
+		number, err := strconv.Atoi(word)
 		switch {
-		case at >= 0 && at < len(found):
+		case at >= 0:
 			chosen = append(chosen, found[at].word())
-		case free && at < 0:
+		case err == nil && number >= 1 && number <= len(found):
+			chosen = append(chosen, found[number-1].word())
+		case free && err != nil:
 			chosen = append(chosen, word)
 		default:
 			return nil, word
@@ -285,7 +285,7 @@ func (o *InitOptions) file() string {
 	line("name: %s", quote(o.Name))
 	line("# The account comes from FIELDKIT_CENTRAL_TOKEN, or FIELDKIT_CENTRAL_USER and FIELDKIT_CENTRAL_PASSWORD,")
 	line("# or is asked for; it is never kept here.")
-	line("central: {url: %s}", quote(o.Central))
+	line("central: {url: %s}", quoteAddress(o.Central))
 	line("scope:")
 	line("  # Codes or uids; everything below is included.")
 	line("  orgUnits: %s", quoteList(o.OrgUnits))
@@ -304,13 +304,24 @@ func (o *InitOptions) file() string {
 	}
 	if o.Local != "" {
 		line("# A DHIS2 that runs; its account comes from FIELDKIT_LOCAL_USER and FIELDKIT_LOCAL_PASSWORD, or is asked for.")
-		line("local: {url: %s}", quote(o.Local))
+		line("local: {url: %s}", quoteAddress(o.Local))
 	}
 	return b.String()
 }
 
-// plain is text that needs no quotes in YAML, wherever it stands.
-var plain = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*$`)
+// plain is text that needs no quotes in YAML, wherever it stands; an address needs none as a mapping's value.
+var (
+	plain        = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./-]*$`)
+	plainAddress = regexp.MustCompile(`^https?://[A-Za-z0-9_./-]+(:[0-9]+)?[A-Za-z0-9_./-]*$`)
+)
+
+// quoteAddress is quote for the value of a mapping.
+func quoteAddress(text string) string {
+	if plainAddress.MatchString(text) {
+		return text
+	}
+	return quote(text)
+}
 
 // quote writes a string so that it is read back as it is.
 func quote(text string) string {
