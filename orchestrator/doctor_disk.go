@@ -60,7 +60,7 @@ func diskEncryption(system fs.FS, directory string) (encrypted bool, device stri
 			continue
 		}
 		point := unescapeMount(fields[4])
-		if within(directory, point) && len(point) >= len(at) {
+		if mountedAt(directory, point) && len(point) >= len(at) {
 			number, at, device = fields[2], point, source[1]
 		}
 	}
@@ -90,8 +90,8 @@ func isCrypt(system fs.FS, device string, depth int) bool {
 	return true
 }
 
-// within tells whether a path is a mount point or below it.
-func within(name, point string) bool {
+// mountedAt tells whether a path is a mount point or below it.
+func mountedAt(name, point string) bool {
 	return name == point || strings.HasPrefix(name, strings.TrimRight(path.Clean(point), "/")+"/")
 }
 
