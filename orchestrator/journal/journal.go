@@ -6,7 +6,7 @@
 //   - A run is one going of reconcile.
 //   - A change is a row that ends in exactly one bucket (see State). It is found again under the same key
 //     in every run: kind, uid, field.
-//   - A base is what a later run compares a field with instead of the snapshot: what was pushed and
+//   - A base (merge.Base) is what a later run compares a field with instead of the snapshot: what was pushed and
 //     verified, or, carried over from an earlier trip, what a held change started from.
 //   - A fact is one named value about the trip.
 //
@@ -55,8 +55,8 @@ func (s State) Held() bool {
 // Change is one row: a change and where it stands.
 type Change struct {
 	merge.Change
-	// Person is the uid of the tracked entity that the object belongs to; empty where there is none.
-	Person string
+	// Root names what the change is looked at and sent with, in the orchestrator's words.
+	Root string
 	// Number is short and lasts as long as the trip.
 	Number int
 	State  State
@@ -69,15 +69,6 @@ type Change struct {
 	Content map[string]string
 	// Run is the run that last touched the row.
 	Run int
-}
-
-// Base is what one field of one object is compared with from now on, instead of the snapshot.
-// An empty Field speaks of the object's existence.
-type Base struct {
-	merge.Ref
-	Field                       string
-	Taken, Loaded               string
-	TakenPresent, LoadedPresent bool
 }
 
 // NoteKind says what a note in the journal is about.
@@ -111,12 +102,13 @@ CREATE TABLE IF NOT EXISTS run(id INTEGER PRIMARY KEY, mode TEXT NOT NULL, began
 CREATE TABLE IF NOT EXISTS change(
 	number INTEGER PRIMARY KEY,
 	kind TEXT NOT NULL, uid TEXT NOT NULL, field TEXT NOT NULL,
-	parent_kind TEXT NOT NULL, parent_uid TEXT NOT NULL, person TEXT NOT NULL,
+	parent_kind TEXT NOT NULL, parent_uid TEXT NOT NULL, root TEXT NOT NULL,
 	verb TEXT NOT NULL, base TEXT NOT NULL, local TEXT NOT NULL, central TEXT NOT NULL,
 	state TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL, hint TEXT NOT NULL,
 	circumstance TEXT NOT NULL, content TEXT NOT NULL, run INTEGER NOT NULL,
 	UNIQUE(kind, uid, field));
 CREATE INDEX IF NOT EXISTS change_state ON change(state);
+CREATE INDEX IF NOT EXISTS change_root ON change(root);
 CREATE TABLE IF NOT EXISTS base(
 	kind TEXT NOT NULL, uid TEXT NOT NULL, field TEXT NOT NULL,
 	taken TEXT NOT NULL, loaded TEXT NOT NULL, taken_present INTEGER NOT NULL, loaded_present INTEGER NOT NULL,
@@ -280,23 +272,46 @@ func (j *Journal) ChangesOf(ctx context.Context, ref merge.Ref) ([]Change, error
 	return j.page(ctx, `SELECT `+changeColumns+` FROM change WHERE kind = ? AND uid = ? ORDER BY number`, ref.Kind, ref.UID)
 }
 
+// ChangesUnder returns the changes of one root.
+func (j *Journal) ChangesUnder(ctx context.Context, root string) ([]Change, error) {
+	return j.page(ctx, `SELECT `+changeColumns+` FROM change WHERE root = ? ORDER BY number`, root)
+}
+
+// Roots returns the roots of all changes, each once, in the order of their first change.
+func (j *Journal) Roots(ctx context.Context) ([]string, error) {
+	rows, err := j.db.QueryContext(ctx, `SELECT root FROM change GROUP BY root ORDER BY min(number)`)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the journal's changes: %w", err)
+	}
+	defer rows.Close()
+	var roots []string
+	for rows.Next() {
+		var root string
+		if err := rows.Scan(&root); err != nil {
+			return nil, fmt.Errorf("cannot read the journal's changes: %w", err)
+		}
+		roots = append(roots, root)
+	}
+	return roots, rows.Err()
+}
+
 // Bases returns the bases of one object.
-func (j *Journal) Bases(ctx context.Context, ref merge.Ref) ([]Base, error) {
+func (j *Journal) Bases(ctx context.Context, ref merge.Ref) ([]merge.Base, error) {
 	return j.bases(ctx, `WHERE kind = ? AND uid = ?`, ref.Kind, ref.UID)
 }
 
 // AllBases returns every base of the trip.
-func (j *Journal) AllBases(ctx context.Context) ([]Base, error) { return j.bases(ctx, ``) }
+func (j *Journal) AllBases(ctx context.Context) ([]merge.Base, error) { return j.bases(ctx, ``) }
 
-func (j *Journal) bases(ctx context.Context, where string, args ...any) ([]Base, error) {
+func (j *Journal) bases(ctx context.Context, where string, args ...any) ([]merge.Base, error) {
 	rows, err := j.db.QueryContext(ctx, `SELECT kind, uid, field, taken, loaded, taken_present, loaded_present FROM base `+where+` ORDER BY kind, uid, field`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the journal's bases: %w", err)
 	}
 	defer rows.Close()
-	var bases []Base
+	var bases []merge.Base
 	for rows.Next() {
-		var b Base
+		var b merge.Base
 		if err := rows.Scan(&b.Kind, &b.UID, &b.Field, &b.Taken, &b.Loaded, &b.TakenPresent, &b.LoadedPresent); err != nil {
 			return nil, fmt.Errorf("cannot read the journal's bases: %w", err)
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
 )
 
-const changeColumns = `number, kind, uid, field, parent_kind, parent_uid, person, verb, base, local, central, state, code, reason, hint, circumstance, content, run`
+const changeColumns = `number, kind, uid, field, parent_kind, parent_uid, root, verb, base, local, central, state, code, reason, hint, circumstance, content, run`
 
 // Tx is one transaction on the journal.
 type Tx struct {
@@ -28,12 +28,12 @@ func (t *Tx) Put(c Change) error {
 		}
 		content = string(raw)
 	}
-	_, err := t.tx.ExecContext(t.ctx, `INSERT INTO change(kind, uid, field, parent_kind, parent_uid, person, verb, base, local, central, state, code, reason, hint, circumstance, content, run)
+	_, err := t.tx.ExecContext(t.ctx, `INSERT INTO change(kind, uid, field, parent_kind, parent_uid, root, verb, base, local, central, state, code, reason, hint, circumstance, content, run)
 		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT(kind, uid, field) DO UPDATE SET parent_kind = excluded.parent_kind, parent_uid = excluded.parent_uid, person = excluded.person,
+		ON CONFLICT(kind, uid, field) DO UPDATE SET parent_kind = excluded.parent_kind, parent_uid = excluded.parent_uid, root = excluded.root,
 		verb = excluded.verb, base = excluded.base, local = excluded.local, central = excluded.central, state = excluded.state, code = excluded.code,
 		reason = excluded.reason, hint = excluded.hint, circumstance = excluded.circumstance, content = excluded.content, run = excluded.run`,
-		c.Ref.Kind, c.UID, c.Field, c.Parent.Kind, c.Parent.UID, c.Person, c.Verb, c.Base, c.Local, c.Central, c.State, c.Code, c.Reason, c.Hint, c.Circumstance, content, c.Run)
+		c.Ref.Kind, c.UID, c.Field, c.Parent.Kind, c.Parent.UID, c.Root, c.Verb, c.Base, c.Local, c.Central, c.State, c.Code, c.Reason, c.Hint, c.Circumstance, content, c.Run)
 	if err != nil {
 		return fmt.Errorf("cannot write %s %s to the journal: %w", c.Ref.Kind, c.UID, err)
 	}
@@ -50,7 +50,7 @@ func (t *Tx) Withdraw(ref merge.Ref, field string) error {
 }
 
 // SetBase sets what a field is compared with from now on.
-func (t *Tx) SetBase(b Base) error {
+func (t *Tx) SetBase(b merge.Base) error {
 	_, err := t.tx.ExecContext(t.ctx, `INSERT INTO base(kind, uid, field, taken, loaded, taken_present, loaded_present) VALUES(?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT(kind, uid, field) DO UPDATE SET taken = excluded.taken, loaded = excluded.loaded, taken_present = excluded.taken_present, loaded_present = excluded.loaded_present`,
 		b.Kind, b.UID, b.Field, b.Taken, b.Loaded, b.TakenPresent, b.LoadedPresent)
@@ -92,7 +92,7 @@ func (j *Journal) page(ctx context.Context, query string, args ...any) ([]Change
 	for rows.Next() {
 		var c Change
 		var content string
-		if err := rows.Scan(&c.Number, &c.Ref.Kind, &c.UID, &c.Field, &c.Parent.Kind, &c.Parent.UID, &c.Person, &c.Verb, &c.Base, &c.Local, &c.Central,
+		if err := rows.Scan(&c.Number, &c.Ref.Kind, &c.UID, &c.Field, &c.Parent.Kind, &c.Parent.UID, &c.Root, &c.Verb, &c.Base, &c.Local, &c.Central,
 			&c.State, &c.Code, &c.Reason, &c.Hint, &c.Circumstance, &content, &c.Run); err != nil {
 			return nil, fmt.Errorf("cannot read the journal's changes: %w", err)
 		}

@@ -68,6 +68,14 @@ type Sums struct {
 	Open int `json:"open"`
 }
 
+// Plus is the sum of both, bucket by bucket.
+func (s Sums) Plus(other Sums) Sums {
+	return Sums{
+		Total: s.Total + other.Total, Pushed: s.Pushed + other.Pushed, AlreadyThere: s.AlreadyThere + other.AlreadyThere,
+		Held: s.Held + other.Held, OutOfScope: s.OutOfScope + other.OutOfScope, Open: s.Open + other.Open,
+	}
+}
+
 // Reference names one object.
 type Reference struct {
 	Kind string `json:"kind"`
@@ -107,6 +115,14 @@ type Waiting struct {
 	Verb   string `json:"verb,omitempty"`
 	Field  string `json:"field,omitempty"`
 	Reason string `json:"reason"`
+}
+
+// New is an empty report: its lists are empty, not absent, in JSON.
+func New() *Report {
+	return &Report{
+		Format: Format, ByKind: map[string]Sums{}, Conflicts: []Conflict{}, Refusals: []Refusal{}, Waiting: []Waiting{},
+		Merged: []Reference{}, Rewritten: []Conflict{}, Overtaken: []Conflict{},
+	}
 }
 
 // The exit codes of a run that came to an end.

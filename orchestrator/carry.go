@@ -1,0 +1,151 @@
+package orchestrator
+
+import (
+	"context"
+	"slices"
+
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
+)
+
+// carriage is what a trip has not brought home, on its way into the next one: each change with the base of its
+// whole record.
+type carriage struct {
+	changes []journal.Change
+	bases   []merge.Base
+}
+
+// unfinished looks at the kit once more, before a new trip overwrites it: what tablets sent after the last
+// reconcile, and what is held, is found and taken over.
+func (p *preparation) unfinished(ctx context.Context, t *trip) (*carriage, error) {
+	keys, err := snapshot.ReadingKeys(t.snapshotDir(), p.kit.keyOptions())
+	if err != nil {
+		return nil, wrongKey(err)
+	}
+	s, err := snapshot.Open(t.snapshotDir(), keys)
+	if err != nil {
+		return nil, wrongKey(err)
+	}
+	if !p.about.Server.Same(s.Manifest().Central()) {
+		return nil, sameServer(ctx, Central, p.central, s.Manifest().Central())
+	}
+	c, err := newComparison(ctx, t, s, p.central, p.local, p.kit.options.Progress)
+	if err != nil {
+		return nil, err
+	}
+	if c.run, err = t.journal.BeginRun(ctx, "carry", p.kit.options.Now()); err != nil {
+		return nil, err
+	}
+	roots, err := c.candidates(ctx, p.kit.options.Progress)
+	if err != nil {
+		return nil, err
+	}
+	carried := &carriage{}
+	for batch := range slices.Chunk(roots, batchRoots) {
+		v, err := c.look(ctx, batch)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range batch {
+			carried.add(r, v.records[r], v.changes[r])
+		}
+	}
+	return carried, t.journal.EndRun(ctx, c.run, "carried on", p.kit.options.Now())
+}
+
+// add takes over a root's changes that are not home. The whole record keeps its base: a deletion, for one, is
+// judged by everything below it. Only of a form the other values go their own way.
+func (c *carriage) add(r root, record merge.Record, changes []journal.Change) {
+	var away []journal.Change
+	for _, change := range changes {
+		if change.State == journal.Open || change.State.Held() {
+			away = append(away, change)
+		}
+	}
+	if len(away) == 0 {
+		return
+	}
+	c.changes = append(c.changes, away...)
+	refs := map[merge.Ref]bool{}
+	for _, change := range away {
+		refs[change.Ref] = true
+	}
+	for _, face := range []merge.Face{record.Taken, record.Loaded, record.Local, record.Central} {
+		for ref := range face.Objects {
+			refs[ref] = refs[ref] || r.kind != rootForm
+		}
+	}
+	for ref, keep := range refs {
+		if !keep {
+			continue
+		}
+		taken, inTaken := record.Taken.Objects[ref]
+		loaded, inLoaded := record.Loaded.Objects[ref]
+		c.bases = append(c.bases, merge.Base{Ref: ref, TakenPresent: inTaken, LoadedPresent: inLoaded})
+		fields := fieldsOf(taken.Fields, loaded.Fields)
+		for _, field := range fieldsOf(record.Central.Objects[ref].Fields, record.Local.Objects[ref].Fields) {
+			if !slices.Contains(fields, field) {
+				fields = append(fields, field)
+			}
+		}
+		for _, field := range fields {
+			if inTaken || inLoaded {
+				c.bases = append(c.bases, baseOf(ref, field, loaded, taken))
+			}
+		}
+	}
+}
+
+// write puts what is carried into the new trip's journal.
+func (c *carriage) write(ctx context.Context, j *journal.Journal) error {
+	return j.Update(ctx, func(tx *journal.Tx) error {
+		for _, change := range c.changes {
+			change.Run = 0
+			if err := tx.Put(change); err != nil {
+				return err
+			}
+		}
+		for _, base := range c.bases {
+			if err := tx.SetBase(base); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// carriedRefs are the objects that the new trip must leave as they are on the kit: the roots of what was
+// carried over and every object that it is about.
+func carriedRefs(ctx context.Context, j *journal.Journal) (map[merge.Ref]bool, error) {
+	refs := map[merge.Ref]bool{}
+	for change, err := range j.Changes(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		r, err := parseRoot(change.Root)
+		if err != nil {
+			return nil, err
+		}
+		refs[change.Ref] = true
+		refs[rootRef(r)] = true
+	}
+	return refs, nil
+}
+
+// rootRef is the object that a root is named by; a form has none.
+func rootRef(r root) merge.Ref {
+	switch r.kind {
+	case rootPerson:
+		return merge.Ref{Kind: merge.TrackedEntity, UID: r.uid}
+	case rootEvent:
+		_, event, err := r.event()
+		if err != nil {
+			return merge.Ref{}
+		}
+		return merge.Ref{Kind: merge.Event, UID: event}
+	case rootRelationship:
+		return merge.Ref{Kind: merge.Relationship, UID: r.uid}
+	}
+	return merge.Ref{}
+}

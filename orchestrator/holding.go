@@ -1,0 +1,322 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
+)
+
+// holding is what one server has of some roots: in DHIS2's own form, for writing, and as faces, for comparing.
+type holding struct {
+	server    *dhis2api.Client
+	canonical snapshot.Canonical
+
+	persons       map[string]*dhis2api.TrackedEntity
+	enrollments   map[string]*dhis2api.Enrollment
+	events        map[string]*dhis2api.Event
+	relationships map[string]*dhis2api.Relationship
+	dataValues    map[string]*dhis2api.DataValue
+	completions   map[string]*dhis2api.Completion
+
+	faces map[root]merge.Face
+}
+
+// expectation is what a server is asked about beyond what it lists: objects that it, or the other one, held
+// before. Such an object is looked up by its id; only what is not found then counts as deleted.
+type expectation map[root]map[merge.Ref]merge.Object
+
+// read asks the server for everything it has of the roots, by id and without limits of program or org unit.
+func read(ctx context.Context, server *dhis2api.Client, roots []root, expected expectation) (*holding, error) {
+	h := &holding{
+		server:        server,
+		canonical:     snapshot.Canonical{Zone: server.Zone()},
+		persons:       map[string]*dhis2api.TrackedEntity{},
+		enrollments:   map[string]*dhis2api.Enrollment{},
+		events:        map[string]*dhis2api.Event{},
+		relationships: map[string]*dhis2api.Relationship{},
+		dataValues:    map[string]*dhis2api.DataValue{},
+		completions:   map[string]*dhis2api.Completion{},
+		faces:         map[root]merge.Face{},
+	}
+	byKind := map[rootKind][]root{}
+	for _, r := range roots {
+		h.faces[r] = merge.Face{Objects: map[merge.Ref]merge.Object{}, Deleted: map[merge.Ref]bool{}}
+		byKind[r.kind] = append(byKind[r.kind], r)
+	}
+	readers := []struct {
+		kind rootKind
+		read func(context.Context, []root, expectation) error
+	}{
+		{rootPerson, h.readPersons}, {rootEvent, h.readEvents}, {rootRelationship, h.readRelationships}, {rootForm, h.readForms},
+	}
+	for _, reader := range readers {
+		if group := byKind[reader.kind]; len(group) > 0 {
+			if err := reader.read(ctx, group, expected); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, r := range roots {
+		if err := h.lookUp(ctx, r, expected[r]); err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+// readPersons reads tracked entities whole. A list without a program shows only the attributes of the
+// tracked entity type (DHIS2 2.41 to 2.43), so each program that one of them is in is asked once more.
+func (h *holding) readPersons(ctx context.Context, roots []root, _ expectation) error {
+	uids := uidsOf(roots)
+	programs := map[string][]string{}
+	for person, err := range h.server.TrackedEntitiesByID(ctx, uids, dhis2api.Lookup{IncludeDeleted: true}) {
+		if err != nil {
+			return err
+		}
+		h.persons[person.TrackedEntity] = person
+		for _, program := range programsOf(person) {
+			programs[program] = append(programs[program], person.TrackedEntity)
+		}
+	}
+	for _, program := range slices.Sorted(maps.Keys(programs)) {
+		lookup := dhis2api.Lookup{Program: program, Fields: "trackedEntity,attributes[attribute,value,valueType,updatedAt,storedBy]"}
+		for seen, err := range h.server.TrackedEntitiesByID(ctx, programs[program], lookup) {
+			if err != nil {
+				return err
+			}
+			if person := h.persons[seen.TrackedEntity]; person != nil {
+				addAttributes(person, seen.Attributes)
+			}
+		}
+	}
+	for _, person := range h.persons {
+		for _, enrollment := range person.Enrollments {
+			h.enrollments[enrollment.Enrollment] = enrollment
+			for _, event := range enrollment.Events {
+				h.events[event.Event] = event
+			}
+		}
+		h.add(root{kind: rootPerson, uid: person.TrackedEntity}, func(face *merge.Face) { h.canonical.AddTrackedEntity(face, person) })
+	}
+	return nil
+}
+
+// programsOf lists the programs whose attributes a tracked entity may carry, each once.
+func programsOf(person *dhis2api.TrackedEntity) []string {
+	if person.Deleted {
+		return nil
+	}
+	set := map[string]bool{}
+	for _, enrollment := range person.Enrollments {
+		if !enrollment.Deleted {
+			set[enrollment.Program] = true
+		}
+	}
+	for _, owner := range person.ProgramOwners {
+		set[owner.Program] = true
+	}
+	return slices.Sorted(maps.Keys(set))
+}
+
+// addAttributes adds the attribute values that the person does not show yet.
+func addAttributes(person *dhis2api.TrackedEntity, attributes []dhis2api.Attribute) {
+	for _, a := range attributes {
+		if !slices.ContainsFunc(person.Attributes, func(b dhis2api.Attribute) bool { return b.Attribute == a.Attribute }) {
+			person.Attributes = append(person.Attributes, a)
+		}
+	}
+}
+
+func (h *holding) readEvents(ctx context.Context, roots []root, _ expectation) error {
+	byProgram := map[string][]string{}
+	for _, r := range roots {
+		program, event, err := r.event()
+		if err != nil {
+			return err
+		}
+		byProgram[program] = append(byProgram[program], event)
+	}
+	for _, program := range slices.Sorted(maps.Keys(byProgram)) {
+		for event, err := range h.server.EventsByID(ctx, byProgram[program], dhis2api.Lookup{Program: program, IncludeDeleted: true}) {
+			if err != nil {
+				return err
+			}
+			h.events[event.Event] = event
+			h.add(eventRoot(program, event.Event), func(face *merge.Face) { h.canonical.AddEvent(face, event) })
+		}
+	}
+	return nil
+}
+
+// readRelationships looks each relationship up by its id. Where it is not there, those of its first end are
+// read too: the same tie may have been made at this server under another id (E4018).
+func (h *holding) readRelationships(ctx context.Context, roots []root, expected expectation) error {
+	for _, r := range roots {
+		ref := merge.Ref{Kind: merge.Relationship, UID: r.uid}
+		found, err := h.server.Relationship(ctx, r.uid, dhis2api.Lookup{})
+		switch {
+		case err == nil:
+			h.addRelationship(r, found)
+			continue
+		case forbidden(err):
+			h.unreadable(r, ref, err)
+			continue
+		case !dhis2api.NotFound(err):
+			return err
+		}
+		query, ok := endQuery(expected[r][ref])
+		if !ok {
+			continue
+		}
+		for other, err := range h.server.Relationships(ctx, query) {
+			if dhis2api.NotFound(err) || forbidden(err) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			h.addRelationship(r, other)
+		}
+	}
+	return nil
+}
+
+func (h *holding) addRelationship(r root, relationship *dhis2api.Relationship) {
+	h.relationships[relationship.Relationship] = relationship
+	h.add(r, func(face *merge.Face) { h.canonical.AddRelationship(face, relationship) })
+}
+
+// readForms reads each form's values and completions, those removed included.
+func (h *holding) readForms(ctx context.Context, roots []root, _ expectation) error {
+	for _, r := range roots {
+		f, err := r.form()
+		if err != nil {
+			return err
+		}
+		values := dhis2api.DataValueQuery{DataSets: []string{f.dataSet}, Periods: []string{f.period}, OrgUnits: []string{f.orgUnit}, IncludeDeleted: true}
+		for value, err := range h.server.DataValues(ctx, values) {
+			if err != nil {
+				return err
+			}
+			h.dataValues[snapshot.DataValueRef(value).UID] = value
+			h.add(r, func(face *merge.Face) { h.canonical.AddDataValue(face, value) })
+		}
+		completions := dhis2api.CompletionQuery{DataSets: []string{f.dataSet}, Periods: []string{f.period}, OrgUnits: []string{f.orgUnit}}
+		for completion, err := range h.server.Completions(ctx, completions) {
+			if err != nil {
+				return err
+			}
+			h.completions[snapshot.CompletionRef(completion).UID] = completion
+			h.add(r, func(face *merge.Face) { h.canonical.AddCompletion(face, completion) })
+		}
+	}
+	return nil
+}
+
+// add puts an object into the face of the root that was asked for; anything else that came along is not ours.
+func (h *holding) add(r root, put func(*merge.Face)) {
+	if face, ok := h.faces[r]; ok {
+		put(&face)
+		h.faces[r] = face
+	}
+}
+
+// unreadable notes that the server keeps part of a root from us: nothing is decided about it then.
+func (h *holding) unreadable(r root, ref merge.Ref, err error) {
+	face := h.faces[r]
+	face.Unreadable = fmt.Sprintf("%s %s cannot be read: %v", ref.Kind, ref.UID, err)
+	h.faces[r] = face
+}
+
+// lookUp asks by id for every expected object that the lists did not show. Not found is deleted; no access
+// makes the root unreadable.
+func (h *holding) lookUp(ctx context.Context, r root, expected map[merge.Ref]merge.Object) error {
+	face := h.faces[r]
+	for _, ref := range slices.SortedFunc(maps.Keys(expected), merge.Ref.Compare) {
+		if _, there := face.Objects[ref]; there || face.Deleted[ref] {
+			continue
+		}
+		parent := expected[ref].Parent
+		if parent != (merge.Ref{}) && face.Deleted[parent] {
+			face.Deleted[ref] = true // a deletion takes along what hangs on the object
+			continue
+		}
+		err := h.ask(ctx, ref)
+		switch {
+		case err == nil:
+			// There, but not under this root: moved to another parent, which no client can do. Say so
+			// rather than guess.
+			h.unreadable(r, ref, errors.New("it is found by its id, but not under "+r.String()))
+			return nil
+		case dhis2api.NotFound(err):
+			face.Deleted[ref] = true
+		case forbidden(err):
+			h.unreadable(r, ref, err)
+			return nil
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// ask looks one object up by its id and returns nil when it is there. A data value or completion that its
+// own form does not list is not there.
+func (h *holding) ask(ctx context.Context, ref merge.Ref) error {
+	var err error
+	switch ref.Kind {
+	case merge.TrackedEntity:
+		_, err = h.server.TrackedEntity(ctx, ref.UID, dhis2api.Lookup{Fields: "trackedEntity"})
+	case merge.Enrollment:
+		_, err = h.server.Enrollment(ctx, ref.UID, dhis2api.Lookup{Fields: "enrollment"})
+	case merge.Event:
+		_, err = h.server.Event(ctx, ref.UID, dhis2api.Lookup{Fields: "event"})
+	case merge.Relationship:
+		_, err = h.server.Relationship(ctx, ref.UID, dhis2api.Lookup{Fields: "relationship"})
+	default:
+		err = &dhis2api.StatusError{Status: http.StatusNotFound}
+	}
+	return err
+}
+
+// endQuery asks for the relationships of a relationship's first end.
+func endQuery(relationship merge.Object) (dhis2api.RelationshipQuery, bool) {
+	end, ok := parseEnd(relationship.Fields[merge.FieldFrom])
+	query := dhis2api.RelationshipQuery{}
+	switch end.Kind {
+	case merge.TrackedEntity:
+		query.TrackedEntity = end.UID
+	case merge.Enrollment:
+		query.Enrollment = end.UID
+	case merge.Event:
+		query.Event = end.UID
+	default:
+		return query, false
+	}
+	return query, ok
+}
+
+// forbidden tells whether the server knows the object and does not show it to this account.
+func forbidden(err error) bool {
+	var unauthorized *dhis2api.UnauthorizedError
+	if errors.As(err, &unauthorized) {
+		return unauthorized.Status == http.StatusForbidden
+	}
+	var status *dhis2api.StatusError
+	return errors.As(err, &status) && (status.Status == http.StatusForbidden || status.Status == http.StatusConflict)
+}
+
+func uidsOf(roots []root) []string {
+	uids := make([]string, len(roots))
+	for i, r := range roots {
+		uids[i] = r.uid
+	}
+	return uids
+}

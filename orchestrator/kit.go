@@ -1,0 +1,127 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot"
+)
+
+// lockName is the file whose lock a run holds.
+const lockName = ".fieldkit.lock"
+
+// OpenOptions say where the kit is and how to reach the world around it.
+type OpenOptions struct {
+	// Dir is the kit's directory, which holds its fieldkit.yaml.
+	Dir string
+	// Getenv reads the environment: credentials and keys.
+	Getenv func(string) string
+	// Ask puts a question to whoever runs fieldkit; nil when nobody is there.
+	Ask Ask
+	Now func() time.Time
+	// Progress is told what is going on; Quiet when nil.
+	Progress Progress
+	// ConfigDirectory is the user's configuration directory for fieldkit, where the default identity lies.
+	ConfigDirectory string
+	// Look opens the kit for looking only: it takes no lock and writes nothing.
+	Look bool
+	// Version is fieldkit's own, sent as the user agent.
+	Version string
+	// RequestsPerSecond bounds what central is asked; 0 is no bound.
+	RequestsPerSecond float64
+}
+
+// Kit is one kit's directory, held by this run until Close.
+type Kit struct {
+	dir     string
+	config  *Config
+	options OpenOptions
+	lock    *flock.Flock
+}
+
+// Open reads the kit's fieldkit.yaml and takes its lock. The error is a ConfigError for a file that is missing
+// or wrong, and ErrLocked when another run holds the kit.
+func Open(options OpenOptions) (*Kit, error) {
+	if options.Progress == nil {
+		options.Progress = Quiet{}
+	}
+	config, err := LoadConfig(filepath.Join(options.Dir, ConfigFile))
+	if err != nil {
+		return nil, err
+	}
+	k := &Kit{dir: options.Dir, config: config, options: options}
+	if options.Look {
+		return k, nil
+	}
+	k.lock = flock.New(filepath.Join(options.Dir, lockName), flock.SetPermissions(0o600))
+	held, err := k.lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock the kit %s: %w", options.Dir, err)
+	}
+	if !held {
+		return nil, WithHint(fmt.Errorf("%w: %s", ErrLocked, options.Dir), "wait for it to end, or stop it: what it has done is kept")
+	}
+	return k, nil
+}
+
+// Close lets the kit go. It may be called twice.
+func (k *Kit) Close() error {
+	if k.lock == nil {
+		return nil
+	}
+	return k.lock.Unlock()
+}
+
+// Config is what fieldkit.yaml says.
+func (k *Kit) Config() *Config { return k.config }
+
+// Dir is the kit's directory.
+func (k *Kit) Dir() string { return k.dir }
+
+// connectCentral connects to central with the account that the environment, or whoever is there, gives.
+func (k *Kit) connectCentral(ctx context.Context) (*dhis2api.Client, error) {
+	options := k.clientOptions()
+	options.RequestsPerSecond = k.options.RequestsPerSecond
+	return k.connect(ctx, Central, k.config.Central.URL, options)
+}
+
+// connectLocal connects to the kit's DHIS2.
+func (k *Kit) connectLocal(ctx context.Context) (*dhis2api.Client, error) {
+	if k.config.Local == nil {
+		return nil, WithHint(errors.New("this version of fieldkit cannot run the kit's own containers yet"),
+			"run a DHIS2 of central's version beside it and name it in %s: local: {url: http://127.0.0.1:8080}", ConfigFile)
+	}
+	return k.connect(ctx, Local, k.config.Local.URL, k.clientOptions())
+}
+
+func (k *Kit) connect(ctx context.Context, side Side, url string, options dhis2api.Options) (*dhis2api.Client, error) {
+	credentials, err := Credentials(side, k.options.Getenv, k.options.Ask)
+	if err != nil {
+		return nil, err
+	}
+	return Connect(ctx, side, url, credentials, options)
+}
+
+func (k *Kit) clientOptions() dhis2api.Options {
+	return dhis2api.Options{Now: k.options.Now, UserAgent: "fieldkit/" + k.options.Version}
+}
+
+// keyOptions say where the keys for the trip's snapshot come from.
+func (k *Kit) keyOptions() snapshot.KeyOptions {
+	return snapshot.KeyOptions{Recipients: k.config.Encrypt.Recipients, Getenv: k.options.Getenv, ConfigDirectory: k.options.ConfigDirectory}
+}
+
+// makePrivate makes a directory that nobody else can read.
+func makePrivate(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("cannot make %s: %w", dir, err)
+	}
+	return os.Chmod(dir, 0o700)
+}

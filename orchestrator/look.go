@@ -1,0 +1,293 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
+)
+
+// comparison is one trip's four faces at hand: the two of the snapshot by index, the two servers by id.
+type comparison struct {
+	trip           *trip
+	scope          *snapshot.Scope
+	central, local *dhis2api.Client
+	// taken and loaded index the snapshot; centralForm and localForm turn each server's objects canonical.
+	taken, loaded          *index
+	centralForm, localForm snapshot.Canonical
+	rules                  merge.Rules
+	run                    int
+	// circumstances tells what the answer to an operation depended on, beside what was sent.
+	circumstances *circumstances
+}
+
+// view is what a look at some roots shows: both servers as they are now, and the changes, which are in the
+// journal too.
+type view struct {
+	roots          []root
+	local, central *holding
+	records        map[root]merge.Record
+	changes        map[root][]journal.Change
+}
+
+// open are the changes of the view that are to be sent, in the order of its roots.
+func (v *view) open(wanted func(journal.Change) bool) []journal.Change {
+	var open []journal.Change
+	for _, r := range v.roots {
+		for _, c := range v.changes[r] {
+			if c.State == journal.Open && wanted(c) {
+				open = append(open, c)
+			}
+		}
+	}
+	return open
+}
+
+// look puts the four faces of the roots side by side, settles what an earlier run or batch sent, compares, and
+// writes every change with its verdict to the journal.
+func (c *comparison) look(ctx context.Context, roots []root) (*view, error) {
+	taken, err := c.taken.faces(ctx, roots, c.centralForm)
+	if err != nil {
+		return nil, err
+	}
+	loaded, err := c.loaded.faces(ctx, roots, c.localForm)
+	if err != nil {
+		return nil, err
+	}
+	expectedLocal, expectedCentral := expectation{}, expectation{}
+	for _, r := range roots {
+		expectedLocal[r] = loaded[r].Objects
+	}
+	v := &view{roots: roots, records: map[root]merge.Record{}, changes: map[root][]journal.Change{}}
+	if v.local, err = read(ctx, c.local, roots, expectedLocal); err != nil {
+		return nil, atServer(ctx, Local, c.local.BaseURL(), err)
+	}
+	for _, r := range roots {
+		expectedCentral[r] = taken[r].Objects
+		if r.kind == rootRelationship {
+			expectedCentral[r] = union(taken[r].Objects, v.local.faces[r].Objects)
+		}
+	}
+	if v.central, err = read(ctx, c.central, roots, expectedCentral); err != nil {
+		return nil, atServer(ctx, Central, c.central.BaseURL(), err)
+	}
+	for _, r := range roots {
+		record := merge.Record{
+			Taken: taken[r], Loaded: loaded[r],
+			Local: c.within(v.local.faces[r]), Central: v.central.faces[r],
+		}
+		if err := c.judge(ctx, v, r, record); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+// within leaves out of a face what belongs to programs that the kit does not carry.
+func (c *comparison) within(face merge.Face) merge.Face {
+	carried := func(object merge.Object) bool {
+		program := object.Fields[merge.FieldProgram]
+		return program == "" || slices.ContainsFunc(c.scope.Programs, func(p snapshot.Program) bool { return p.ID == program })
+	}
+	objects := map[merge.Ref]merge.Object{}
+	for ref, object := range face.Objects {
+		if carried(object) {
+			objects[ref] = object
+		}
+	}
+	face.Objects = objects
+	return face
+}
+
+func union(a, b map[merge.Ref]merge.Object) map[merge.Ref]merge.Object {
+	both := maps.Clone(a)
+	if both == nil {
+		both = map[merge.Ref]merge.Object{}
+	}
+	maps.Copy(both, b)
+	return both
+}
+
+// judge compares one record and files what comes of it.
+func (c *comparison) judge(ctx context.Context, v *view, r root, record merge.Record) error {
+	rows, err := c.trip.journal.ChangesUnder(ctx, r.String())
+	if err != nil {
+		return err
+	}
+	if err := c.settle(ctx, r, record, rows); err != nil {
+		return err
+	}
+	if rows, err = c.trip.journal.ChangesUnder(ctx, r.String()); err != nil {
+		return err
+	}
+	bases, err := c.bases(ctx, record, rows)
+	if err != nil {
+		return err
+	}
+	record = merge.Overlay(record, bases)
+	v.records[r] = record
+	filed, err := c.file(ctx, v, r, record, rows, merge.Compare(record, c.rules))
+	if err != nil {
+		return err
+	}
+	v.changes[r] = filed
+	return nil
+}
+
+// bases reads the bases of every object that the record or the journal's rows mention.
+func (c *comparison) bases(ctx context.Context, record merge.Record, rows []journal.Change) ([]merge.Base, error) {
+	refs := map[merge.Ref]bool{}
+	for _, face := range []merge.Face{record.Taken, record.Loaded, record.Local, record.Central} {
+		for ref := range face.Objects {
+			refs[ref] = true
+		}
+	}
+	for _, row := range rows {
+		refs[row.Ref] = true
+	}
+	var bases []merge.Base
+	for _, ref := range slices.SortedFunc(maps.Keys(refs), merge.Ref.Compare) {
+		of, err := c.trip.journal.Bases(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		bases = append(bases, of...)
+	}
+	return bases, nil
+}
+
+// changeKey finds a change again from run to run.
+type changeKey struct {
+	ref   merge.Ref
+	field string
+}
+
+// file writes the changes of one record to the journal, each in the state that its verdict gives it, and
+// withdraws those that the kit no longer has.
+func (c *comparison) file(ctx context.Context, v *view, r root, record merge.Record, rows []journal.Change, changes []merge.Change) ([]journal.Change, error) {
+	known := map[changeKey]journal.Change{}
+	for _, row := range rows {
+		known[changeKey{row.Ref, row.Field}] = row
+	}
+	var filed []journal.Change
+	for _, change := range changes {
+		key := changeKey{change.Ref, change.Field}
+		before, again := known[key]
+		delete(known, key)
+		after := journal.Change{Change: change, Root: r.String(), Run: c.run, Content: contentOf(change, record.Local)}
+		if err := c.place(ctx, v, r, &after, before, again); err != nil {
+			return nil, err
+		}
+		filed = append(filed, after)
+	}
+	err := c.trip.journal.Update(ctx, func(tx *journal.Tx) error {
+		for _, row := range filed {
+			if err := tx.Put(row); err != nil {
+				return err
+			}
+			if row.State == journal.AlreadyThere {
+				if err := putBases(tx, row, record.Local, record.Central); err != nil {
+					return err
+				}
+			}
+		}
+		for key, row := range known {
+			if row.State == journal.Pushed || row.State == journal.AlreadyThere || row.State == journal.Sent {
+				continue
+			}
+			if err := tx.Withdraw(key.ref, key.field); err != nil {
+				return err
+			}
+		}
+		for _, ref := range merge.Merged(record) {
+			if err := tx.Note(journal.Note{Kind: journal.Merged, Ref: ref, Person: r.person(), Reason: "both sides edited it"}, c.run); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return filed, err
+}
+
+// contentOf is what will be sent for a change: the whole object for a created one, else the one field.
+func contentOf(change merge.Change, local merge.Face) map[string]string {
+	switch {
+	case change.Verb == merge.Create:
+		return local.Objects[change.Ref].Fields
+	case change.Verb == merge.Update && change.Field != "":
+		return map[string]string{change.Field: change.Local}
+	}
+	return nil
+}
+
+// place gives a change its state. What central refused before, or what waits, is opened again only when
+// something that it depended on has changed.
+func (c *comparison) place(ctx context.Context, v *view, r root, after *journal.Change, before journal.Change, again bool) error {
+	switch after.Verdict {
+	case merge.AlreadyThere:
+		after.State = journal.AlreadyThere
+	case merge.Conflict:
+		after.State = journal.Conflict
+	case merge.OutOfScope:
+		after.State = journal.OutOfScope
+	case merge.Unclear:
+		after.State = journal.Unclear
+	case merge.Push:
+		after.State = journal.Open
+		if !again || before.State != journal.Refused || before.Local != after.Local || before.Verb != after.Verb {
+			return nil
+		}
+		now, err := c.circumstances.of(ctx, v, r, *after)
+		if err != nil {
+			return err
+		}
+		if now == before.Circumstance {
+			after.State, after.Code, after.Reason, after.Hint, after.Circumstance = before.State, before.Code, before.Reason, before.Hint, before.Circumstance
+		}
+	default:
+		return fmt.Errorf("%s %s: the comparison gave the verdict %q, which is none", after.Ref.Kind, after.UID, after.Verdict)
+	}
+	return nil
+}
+
+// putBases makes a change that central holds no change any more: from now on both faces of its field are what
+// the two servers hold.
+func putBases(tx *journal.Tx, change journal.Change, local, central merge.Face) error {
+	if change.Field != "" {
+		return tx.SetBase(baseOf(change.Ref, change.Field, local.Objects[change.Ref], central.Objects[change.Ref]))
+	}
+	if change.Verb == merge.Delete {
+		return tx.SetBase(merge.Base{Ref: change.Ref})
+	}
+	if err := tx.SetBase(merge.Base{Ref: change.Ref, TakenPresent: true, LoadedPresent: true}); err != nil {
+		return err
+	}
+	for _, field := range fieldsOf(local.Objects[change.Ref].Fields, central.Objects[change.Ref].Fields) {
+		if err := tx.SetBase(baseOf(change.Ref, field, local.Objects[change.Ref], central.Objects[change.Ref])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func baseOf(ref merge.Ref, field string, local, central merge.Object) merge.Base {
+	taken, loaded := central.Fields[field], local.Fields[field]
+	return merge.Base{Ref: ref, Field: field, Taken: taken, Loaded: loaded, TakenPresent: taken != "", LoadedPresent: loaded != ""}
+}
+
+// fieldsOf lists the fields of both, each once, in order.
+func fieldsOf(a, b map[string]string) []string {
+	set := map[string]bool{}
+	for field := range a {
+		set[field] = true
+	}
+	for field := range b {
+		set[field] = true
+	}
+	return slices.Sorted(maps.Keys(set))
+}

@@ -1,0 +1,398 @@
+package orchestrator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
+)
+
+// metadataName is the document of the snapshot that holds the metadata.
+const metadataName = "metadata"
+
+// factReceipt is where the journal keeps the receipt of prepare.
+const factReceipt = "receipt"
+
+// PrepareOptions bend Prepare.
+type PrepareOptions struct {
+	// Confirm is asked before anything is loaded into a local server that is not empty; nil loads without
+	// asking. Its error ends the run.
+	Confirm func(ctx context.Context, question string) error
+}
+
+// PrepareReceipt is what a trip left base with.
+type PrepareReceipt struct {
+	Trip    string          `json:"trip"`
+	Central snapshot.Server `json:"central"`
+	Local   snapshot.Server `json:"local"`
+	Account string          `json:"account"`
+	// Began and Ended are the times of the run that ended it.
+	Began time.Time `json:"began"`
+	Ended time.Time `json:"ended"`
+	// OrgUnits, Programs and DataSets are the names of what the trip carries.
+	OrgUnits []string `json:"orgUnits"`
+	Programs []string `json:"programs"`
+	DataSets []string `json:"dataSets"`
+	// Taken counts the objects taken from central, by kind.
+	Taken map[snapshot.Kind]int64 `json:"taken"`
+	// Metadata and Load say what became of it on the kit; Load is of the last run alone.
+	Metadata *snapshot.MetadataReceipt `json:"metadata"`
+	Load     *snapshot.LoadReceipt     `json:"load"`
+	// Differing counts the records that the kit gives back otherwise than central gave them, Missing those
+	// that it does not give back at all.
+	Differing int `json:"differing"`
+	Missing   int `json:"missing"`
+	// Carried counts the changes of the trip before that are not home yet and travel on.
+	Carried int `json:"carried"`
+	// Identity is the key that was made for this kit's snapshots because there was none; nil otherwise.
+	Identity *snapshot.NewIdentity `json:"identity,omitempty"`
+	// Warnings are worth reading before departure.
+	Warnings []string `json:"warnings,omitempty"`
+	// Verified tells whether all that was taken is on the kit, alike.
+	Verified bool `json:"verified"`
+}
+
+// Prepare takes the scope of fieldkit.yaml from central and loads it into local: metadata, people, values. It
+// ends with both faces of the snapshot on disk and compared. Central is only read.
+//
+// A prepare that was interrupted goes on where it stopped. Changes of the trip before that are not home are
+// not overwritten: they keep their base and travel on. The error is an ErrUsage for an org unit, program or
+// data set that central does not know, ErrCentral when central cannot be used.
+func (k *Kit) Prepare(ctx context.Context, options PrepareOptions) (*PrepareReceipt, error) {
+	central, err := k.connectCentral(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &preparation{kit: k, options: options, central: central, receipt: &PrepareReceipt{Began: k.options.Now()}}
+	if err := p.resolve(ctx); err != nil {
+		return nil, err
+	}
+	if p.local, err = k.connectLocal(ctx); err != nil {
+		return nil, err
+	}
+	if strings.TrimRight(central.BaseURL(), "/") == strings.TrimRight(p.local.BaseURL(), "/") {
+		return nil, WithHint(usagef("central and local are the same server: %s", central.BaseURL()), "set local.url in %s to the kit's own DHIS2", ConfigFile)
+	}
+	if err := p.begin(ctx); err != nil {
+		return nil, err
+	}
+	receipt, err := p.run(ctx)
+	return receipt, errors.Join(err, p.trip.close())
+}
+
+// preparation is one run of prepare.
+type preparation struct {
+	kit            *Kit
+	options        PrepareOptions
+	central, local *dhis2api.Client
+	scope          *snapshot.Scope
+	trip           *trip
+	keys           *snapshot.Keys
+	about          snapshot.About
+	receipt        *PrepareReceipt
+}
+
+// resolve finds the scope at central.
+func (p *preparation) resolve(ctx context.Context) error {
+	p.kit.options.Progress.Step("finding the scope at central")
+	scope, err := snapshot.ResolveScope(ctx, p.central, p.kit.config.Scope.wanted())
+	var unknown *snapshot.UnknownNameError
+	if errors.As(err, &unknown) {
+		return WithHint(kindError{kind: ErrUsage, message: err.Error()}, "%s", unknown.Hint())
+	}
+	if err != nil {
+		return atServer(ctx, Central, p.central.BaseURL(), err)
+	}
+	p.scope = scope
+	server, err := snapshot.IdentifyServer(ctx, p.central)
+	if err != nil {
+		return atServer(ctx, Central, p.central.BaseURL(), err)
+	}
+	me, err := p.central.Me(ctx)
+	if err != nil {
+		return atServer(ctx, Central, p.central.BaseURL(), err)
+	}
+	p.about = snapshot.About{Scope: scope, Server: server, Account: me.Username}
+	p.receipt.Central, p.receipt.Account = server, me.Username
+	return nil
+}
+
+// names are the names of a selection; nil when it is everything.
+func (s Selection) names() []string {
+	if s.All {
+		return nil
+	}
+	return append([]string{}, s.Names...)
+}
+
+// begin opens the trip to work on: the one that an interrupted prepare left, or a new one, which takes over
+// what the trip before has not brought home.
+func (p *preparation) begin(ctx context.Context) error {
+	latest, err := p.kit.latestTrip(ctx)
+	switch {
+	case errors.Is(err, ErrNoSnapshot):
+		if p.trip, err = p.kit.newTrip(ctx); err != nil {
+			return err
+		}
+		return p.trip.setState(ctx, tripPreparing)
+	case err != nil:
+		return err
+	case latest.state != tripReady && latest.state != tripClosed:
+		p.trip = latest
+		return nil
+	}
+	if err := p.confirm(ctx, fmt.Sprintf("load central's data anew into %s", p.local.BaseURL())); err != nil {
+		return errors.Join(err, latest.close())
+	}
+	carried, err := p.unfinished(ctx, latest)
+	if err := errors.Join(err, latest.close()); err != nil {
+		return err
+	}
+	if p.trip, err = p.kit.newTrip(ctx); err != nil {
+		return err
+	}
+	if err := carried.write(ctx, p.trip.journal); err != nil {
+		return errors.Join(err, p.trip.close())
+	}
+	return p.trip.setState(ctx, tripPreparing)
+}
+
+func (p *preparation) confirm(ctx context.Context, question string) error {
+	if p.options.Confirm == nil {
+		return nil
+	}
+	return p.options.Confirm(ctx, question)
+}
+
+// run takes and loads.
+func (p *preparation) run(ctx context.Context) (*PrepareReceipt, error) {
+	var err error
+	if p.keys, p.receipt.Identity, err = snapshot.WritingKeys(p.trip.snapshotDir(), p.kit.keyOptions()); err != nil {
+		return nil, wrongKey(err)
+	}
+	if err := p.take(ctx); err != nil {
+		return nil, atServer(ctx, Central, p.central.BaseURL(), err)
+	}
+	if err := p.load(ctx); err != nil {
+		return nil, atServer(ctx, Local, p.local.BaseURL(), err)
+	}
+	if err := p.compare(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.finish(ctx); err != nil {
+		return nil, err
+	}
+	return p.receipt, nil
+}
+
+// take writes the taken face, unless an earlier run did.
+func (p *preparation) take(ctx context.Context) error {
+	w, err := snapshot.OpenWriter(p.trip.snapshotDir(), snapshot.Taken, p.keys, p.about, snapshot.WriterOptions{Now: p.kit.options.Now})
+	var mismatch *snapshot.MismatchError
+	if errors.As(err, &mismatch) {
+		// fieldkit.yaml or central changed since the interrupted run: what that took is of no use.
+		p.kit.options.Progress.Note(fmt.Sprintf("beginning trip %s again: %v", p.trip.id, mismatch))
+		if err := errors.Join(snapshot.Discard(p.trip.snapshotDir(), snapshot.Loaded), snapshot.Discard(p.trip.snapshotDir(), snapshot.Taken)); err != nil {
+			return err
+		}
+		w, err = snapshot.OpenWriter(p.trip.snapshotDir(), snapshot.Taken, p.keys, p.about, snapshot.WriterOptions{Now: p.kit.options.Now})
+	}
+	if errors.Is(err, snapshot.ErrFinished) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	p.scope = w.Scope()
+	return errors.Join(p.takeInto(ctx, w), w.Close())
+}
+
+func (p *preparation) takeInto(ctx context.Context, w *snapshot.Writer) error {
+	if !slices.ContainsFunc(w.Parts(), func(part snapshot.Part) bool { return part.Kind == snapshot.Document }) {
+		p.kit.options.Progress.Step("taking metadata")
+		metadata, err := snapshot.TakeMetadata(ctx, p.central, w.Scope())
+		if err != nil {
+			return err
+		}
+		err = w.Document(metadataName, func(out io.Writer) error { return json.NewEncoder(out).Encode(metadata) })
+		if err != nil {
+			return err
+		}
+	}
+	if err := snapshot.Take(ctx, p.central, w, snapshot.TakeOptions{Progress: p.progress("taking"), Warn: p.warn}); err != nil {
+		return err
+	}
+	return w.Finish()
+}
+
+// progress tells the kit's progress how far a stream is.
+func (p *preparation) progress(verb string) func(snapshot.Progress) {
+	step := ""
+	return func(at snapshot.Progress) {
+		if now := verb + " " + at.Name; now != step {
+			step = now
+			p.kit.options.Progress.Step(step)
+		}
+		p.kit.options.Progress.Count(string(at.Kind), at.Done, at.Total)
+	}
+}
+
+func (p *preparation) warn(err error) {
+	text := err.Error()
+	if hint := Hint(err); hint != "" {
+		text += ": " + hint
+	}
+	p.receipt.Warnings = append(p.receipt.Warnings, text)
+	p.kit.options.Progress.Note(text)
+}
+
+// load gives local what was taken and writes the loaded face: all that local then holds of the scope, what
+// stood there before included.
+func (p *preparation) load(ctx context.Context) error {
+	taken, err := snapshot.Open(p.trip.snapshotDir(), p.keys)
+	if err != nil {
+		return err
+	}
+	if taken.Manifest().Finished(snapshot.Loaded) {
+		return nil
+	}
+	if err := p.loadMetadata(ctx, taken); err != nil {
+		return err
+	}
+	server, err := snapshot.IdentifyServer(ctx, p.local)
+	if err != nil {
+		return err
+	}
+	me, err := p.local.Me(ctx)
+	if err != nil {
+		return err
+	}
+	p.receipt.Local = server
+	about := snapshot.About{Scope: p.scope, Server: server, Account: me.Username}
+	w, err := snapshot.OpenWriter(p.trip.snapshotDir(), snapshot.Loaded, p.keys, about, snapshot.WriterOptions{Now: p.kit.options.Now})
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.loadInto(ctx, taken, w), w.Close())
+}
+
+func (p *preparation) loadMetadata(ctx context.Context, taken *snapshot.Snapshot) error {
+	p.kit.options.Progress.Step("loading metadata")
+	metadata, err := metadataOf(taken)
+	if err != nil {
+		return err
+	}
+	if p.receipt.Metadata, err = snapshot.LoadMetadata(ctx, p.local, metadata, p.scope); err != nil {
+		return err
+	}
+	for _, refused := range p.receipt.Metadata.Refused {
+		p.warn(fmt.Errorf("the kit does not take %s %s: %s %s", refused.Class, refused.UID, refused.Code, refused.Reason))
+	}
+	// A session keeps the org units that its account had when it began: begin another.
+	p.local, err = p.kit.connectLocal(ctx)
+	return err
+}
+
+func (p *preparation) loadInto(ctx context.Context, taken *snapshot.Snapshot, w *snapshot.Writer) error {
+	skip, err := carriedRefs(ctx, p.trip.journal)
+	if err != nil {
+		return err
+	}
+	p.receipt.Carried = len(skip)
+	p.kit.options.Progress.Step("loading")
+	options := snapshot.LoadOptions{
+		Skip: func(ref merge.Ref) bool { return skip[ref] }, Central: p.central, Defaults: p.receipt.Metadata.Defaults,
+		Progress: func(at snapshot.LoadProgress) {
+			p.kit.options.Progress.Count("objects loaded", at.AllDone, at.AllTotal)
+		},
+	}
+	if p.receipt.Load, err = snapshot.Load(ctx, taken, p.local, w, options); err != nil {
+		return err
+	}
+	if err := snapshot.Take(ctx, p.local, w, snapshot.TakeOptions{Progress: p.progress("reading back"), Warn: p.warn}); err != nil {
+		return err
+	}
+	return w.Finish()
+}
+
+// compare holds the two faces against each other.
+func (p *preparation) compare(ctx context.Context) error {
+	p.kit.options.Progress.Step("comparing what was taken with what was loaded")
+	s, err := snapshot.Open(p.trip.snapshotDir(), p.keys)
+	if err != nil {
+		return wrongKey(err)
+	}
+	taken, err := readIndex(ctx, s, snapshot.Taken, snapshot.Canonical{Zone: p.central.Zone()})
+	if err != nil {
+		return wrongKey(err)
+	}
+	loaded, err := readIndex(ctx, s, snapshot.Loaded, snapshot.Canonical{Zone: p.local.Zone()})
+	if err != nil {
+		return wrongKey(err)
+	}
+	skip, err := carriedRefs(ctx, p.trip.journal)
+	if err != nil {
+		return err
+	}
+	for key, e := range taken.entries {
+		if skip[rootRef(key.root)] || e.digest == [2]uint64{} {
+			continue
+		}
+		switch there := loaded.entries[key]; {
+		case there == nil:
+			p.receipt.Missing++
+		case there.digest != e.digest:
+			p.receipt.Differing++
+		}
+	}
+	p.receipt.Verified = p.receipt.Missing == 0 && p.receipt.Differing == 0
+	p.receipt.Taken = map[snapshot.Kind]int64{}
+	for _, part := range taken.parts {
+		p.receipt.Taken[part.Kind] += part.Objects
+	}
+	return nil
+}
+
+// finish makes the trip ready and keeps the receipt in its journal.
+func (p *preparation) finish(ctx context.Context) error {
+	p.receipt.Trip, p.receipt.Ended = p.trip.id, p.kit.options.Now()
+	for _, unit := range p.scope.OrgUnits {
+		p.receipt.OrgUnits = append(p.receipt.OrgUnits, unit.Name)
+	}
+	for _, program := range p.scope.Programs {
+		p.receipt.Programs = append(p.receipt.Programs, program.Name)
+	}
+	for _, dataSet := range p.scope.DataSets {
+		p.receipt.DataSets = append(p.receipt.DataSets, dataSet.Name)
+	}
+	kept, err := json.Marshal(p.receipt)
+	if err != nil {
+		return err
+	}
+	if err := p.trip.journal.SetFact(ctx, factReceipt, string(kept)); err != nil {
+		return err
+	}
+	return p.trip.setState(ctx, tripReady)
+}
+
+// receiptOf reads the receipt of a trip's prepare.
+func receiptOf(ctx context.Context, j *journal.Journal) (*PrepareReceipt, error) {
+	kept, err := j.Fact(ctx, factReceipt)
+	if err != nil || kept == "" {
+		return nil, err
+	}
+	var receipt PrepareReceipt
+	if err := json.Unmarshal([]byte(kept), &receipt); err != nil {
+		return nil, fmt.Errorf("cannot read the receipt of prepare: %w", err)
+	}
+	return &receipt, nil
+}

@@ -1,0 +1,328 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator/report"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
+)
+
+// ReconcileOptions say how far reconcile goes.
+type ReconcileOptions struct {
+	// PlanOnly stops before anything is sent. Neither server is changed.
+	PlanOnly bool
+	// Confirm is asked before the first change is sent; nil sends without asking. Its error ends the run.
+	Confirm func(ctx context.Context, question string) error
+}
+
+// Reconcile brings the changes made on the kit home: it finds them, compares them with what central holds now,
+// writes the plan, sends what only the kit changed, reads everything back, and writes the report. What both
+// sides changed is held; what central refuses is held; neither keeps the rest from going.
+//
+// It may be called any number of times, also after a crash: what arrived is found there and not sent again. The
+// error is ErrNoSnapshot without a prepared trip, ErrWrongKey when the snapshot cannot be decrypted, ErrCentral
+// when central cannot be used or is not the trip's.
+func (k *Kit) Reconcile(ctx context.Context, options ReconcileOptions) (*report.Report, error) {
+	t, err := k.readyTrip(ctx)
+	if err != nil {
+		return nil, err
+	}
+	result, err := k.reconcile(ctx, t, options)
+	return result, errors.Join(err, t.close())
+}
+
+func (k *Kit) reconcile(ctx context.Context, t *trip, options ReconcileOptions) (*report.Report, error) {
+	c, err := k.compareTrip(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	started := k.options.Now()
+	mode := "reconcile"
+	if options.PlanOnly {
+		mode = "plan"
+	}
+	if c.run, err = t.journal.BeginRun(ctx, mode, started); err != nil {
+		return nil, err
+	}
+	sent, err := k.carryOut(ctx, c, options)
+	if err != nil {
+		ended := context.WithoutCancel(ctx)
+		return nil, errors.Join(err, t.journal.EndRun(ended, c.run, "failed", k.options.Now()))
+	}
+	result, err := k.writeReport(ctx, c, started, sent, options.PlanOnly)
+	if err != nil {
+		return nil, err
+	}
+	return result, t.journal.EndRun(ctx, c.run, fmt.Sprintf("exit %d", result.ExitCode()), k.options.Now())
+}
+
+// carryOut plans and, unless told not to, sends. It returns how many objects were sent.
+func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOptions) (int, error) {
+	if err := c.plan(ctx, k.options.Progress); err != nil {
+		return 0, err
+	}
+	if err := writePlan(ctx, c.trip); err != nil {
+		return 0, err
+	}
+	open, err := c.openCount(ctx)
+	if err != nil || open == 0 || options.PlanOnly {
+		return 0, err
+	}
+	if options.Confirm != nil {
+		question := fmt.Sprintf("send %d changes to %s", open, c.central.BaseURL())
+		if err := options.Confirm(ctx, question); err != nil {
+			return 0, err
+		}
+	}
+	s := &sender{comparison: c, progress: k.options.Progress, now: k.options.Now}
+	err = s.send(ctx)
+	return s.sent, err
+}
+
+// compareTrip connects both servers and puts the trip's four faces at hand.
+func (k *Kit) compareTrip(ctx context.Context, t *trip) (*comparison, error) {
+	keys, err := snapshot.ReadingKeys(t.snapshotDir(), k.keyOptions())
+	if err != nil {
+		return nil, wrongKey(err)
+	}
+	taken, err := snapshot.Open(t.snapshotDir(), keys)
+	if err != nil {
+		return nil, wrongKey(err)
+	}
+	if err := taken.CheckKeys(); err != nil {
+		return nil, wrongKey(err)
+	}
+	central, err := k.connectCentral(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := sameServer(ctx, Central, central, taken.Manifest().Central()); err != nil {
+		return nil, err
+	}
+	local, err := k.connectLocal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newComparison(ctx, t, taken, central, local, k.options.Progress)
+}
+
+func newComparison(ctx context.Context, t *trip, s *snapshot.Snapshot, central, local *dhis2api.Client, progress Progress) (*comparison, error) {
+	progress.Step("reading the snapshot")
+	c := &comparison{
+		trip: t, scope: s.Scope(), central: central, local: local,
+		centralForm:   snapshot.Canonical{Zone: central.Zone()},
+		localForm:     snapshot.Canonical{Zone: local.Zone()},
+		circumstances: &circumstances{central: central},
+	}
+	var err error
+	if c.taken, err = readIndex(ctx, s, snapshot.Taken, c.centralForm); err != nil {
+		return nil, wrongKey(err)
+	}
+	if c.loaded, err = readIndex(ctx, s, snapshot.Loaded, c.localForm); err != nil {
+		return nil, wrongKey(err)
+	}
+	return c, nil
+}
+
+// sameServer makes sure that a server is the one that the trip was made with.
+func sameServer(ctx context.Context, side Side, client *dhis2api.Client, known snapshot.Server) error {
+	server, err := snapshot.IdentifyServer(ctx, client)
+	if err != nil {
+		return atServer(ctx, side, client.BaseURL(), err)
+	}
+	if server.Same(known) {
+		return nil
+	}
+	return &ServerError{
+		Side: side, URL: client.BaseURL(), Err: fmt.Errorf("this is not the server that the trip was made with: that was %s, this is %s", known, server),
+		Advice: "set central.url back to the trip's server, or prepare a new trip",
+	}
+}
+
+// wrongKey makes an ErrWrongKey of a snapshot that cannot be decrypted, and an ErrNoSnapshot of one that is not
+// there.
+func wrongKey(err error) error {
+	var wrong *snapshot.WrongKeyError
+	switch {
+	case errors.As(err, &wrong):
+		return WithHint(fmt.Errorf("%w: %w", ErrWrongKey, err), "%s", wrong.Hint())
+	case errors.Is(err, snapshot.ErrNoSnapshot):
+		return WithHint(fmt.Errorf("%w: %w", ErrNoSnapshot, err), "fieldkit prepare")
+	}
+	return err
+}
+
+// plan looks at every candidate and files its changes.
+func (c *comparison) plan(ctx context.Context, progress Progress) error {
+	roots, err := c.candidates(ctx, progress)
+	if err != nil {
+		return err
+	}
+	if len(roots) > 0 {
+		progress.Step("comparing with central")
+	}
+	var done int64
+	for batch := range slices.Chunk(roots, batchRoots) {
+		if _, err := c.look(ctx, batch); err != nil {
+			return err
+		}
+		done += int64(len(batch))
+		progress.Count("records compared", done, int64(len(roots)))
+	}
+	return nil
+}
+
+// openCount counts the changes that are to be sent.
+func (c *comparison) openCount(ctx context.Context) (int, error) {
+	counts, err := c.trip.journal.Counts(ctx)
+	if err != nil {
+		return 0, err
+	}
+	open := 0
+	for _, states := range counts {
+		open += states[journal.Open] + states[journal.Sent]
+	}
+	return open, nil
+}
+
+// writeReport writes the report of a run from the journal, in all its forms, into the trip's folder.
+func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time, sent int, planOnly bool) (*report.Report, error) {
+	result, err := reportOf(ctx, c.trip.journal)
+	if err != nil {
+		return nil, err
+	}
+	result.Kit, result.Trip, result.PlanOnly, result.Run, result.Sent = k.config.Name, c.trip.id, planOnly, c.run, sent
+	result.Central = report.Central{URL: c.central.BaseURL(), SystemID: c.central.Info().SystemID, Version: c.central.Version().String()}
+	result.Started, result.Finished = started, k.options.Now()
+	result.Closed = !planOnly && result.Sums.Held == 0 && result.Sums.Open == 0
+	if err := addLabels(ctx, c.loaded.snapshot, result); err != nil {
+		return nil, err
+	}
+	if !planOnly {
+		state := tripReady
+		if result.Closed {
+			state = tripClosed
+		}
+		if err := c.trip.setState(ctx, state); err != nil {
+			return nil, err
+		}
+	}
+	return result, report.Write(c.trip.dir, result)
+}
+
+// reportOf reads how a trip stands from its journal.
+func reportOf(ctx context.Context, j *journal.Journal) (*report.Report, error) {
+	result := report.New()
+	var err error
+	if result.JournalHash, err = j.Hash(ctx); err != nil {
+		return nil, err
+	}
+	counts, err := j.Counts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for kind, states := range counts {
+		sums := sumsOf(states)
+		result.ByKind[string(kind)] = sums
+		result.Sums = result.Sums.Plus(sums)
+	}
+	for c, err := range j.Changes(ctx, journal.Conflict, journal.Unclear, journal.Refused, journal.Waiting) {
+		if err != nil {
+			return nil, err
+		}
+		if err := addHeld(result, c); err != nil {
+			return nil, err
+		}
+	}
+	return result, addNotes(ctx, j, result)
+}
+
+func sumsOf(states map[journal.State]int) report.Sums {
+	var sums report.Sums
+	for state, n := range states {
+		sums.Total += n
+		switch {
+		case state.Held():
+			sums.Held += n
+		case state == journal.Pushed:
+			sums.Pushed += n
+		case state == journal.AlreadyThere:
+			sums.AlreadyThere += n
+		case state == journal.OutOfScope:
+			sums.OutOfScope += n
+		default:
+			sums.Open += n
+		}
+	}
+	return sums
+}
+
+// addHeld puts a held change into the list of the report where it belongs.
+func addHeld(result *report.Report, c journal.Change) error {
+	r, err := parseRoot(c.Root)
+	if err != nil {
+		return err
+	}
+	reference := report.Reference{Kind: string(c.Ref.Kind), UID: c.UID, Person: r.person()}
+	switch c.State {
+	case journal.Refused:
+		result.Refusals = append(result.Refusals, report.Refusal{
+			Reference: reference, Verb: string(c.Verb), Field: c.Field, Code: c.Code, Reason: c.Reason, Hint: c.Hint,
+		})
+	case journal.Waiting:
+		result.Waiting = append(result.Waiting, report.Waiting{Reference: reference, Verb: string(c.Verb), Field: c.Field, Reason: c.Reason})
+	default:
+		result.Conflicts = append(result.Conflicts, report.Conflict{
+			Reference: reference, Number: c.Number, Verb: string(c.Verb), Field: c.Field,
+			Base: c.Base, Local: c.Local, Central: c.Central, Reason: c.Reason,
+		})
+	}
+	return nil
+}
+
+func addNotes(ctx context.Context, j *journal.Journal, result *report.Report) error {
+	lists := map[journal.NoteKind]*[]report.Conflict{journal.Rewritten: &result.Rewritten, journal.Overtaken: &result.Overtaken}
+	for _, kind := range []journal.NoteKind{journal.Merged, journal.Rewritten, journal.Overtaken} {
+		notes, err := j.Notes(ctx, kind)
+		if err != nil {
+			return err
+		}
+		for _, n := range notes {
+			reference := report.Reference{Kind: string(n.Ref.Kind), UID: n.UID, Person: n.Person}
+			if kind == journal.Merged {
+				result.Merged = append(result.Merged, reference)
+				continue
+			}
+			*lists[kind] = append(*lists[kind], report.Conflict{
+				Reference: reference, Verb: string(merge.Update), Field: n.Field, Base: n.Base, Local: n.Local, Central: n.Central, Reason: n.Reason,
+			})
+		}
+	}
+	return nil
+}
+
+// LastReport reads the report that the last run of reconcile on the kit's latest trip wrote. The error is
+// ErrNoSnapshot when there is none.
+func (k *Kit) LastReport() (*report.Report, error) {
+	ids, err := k.trips()
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range slices.Backward(ids) {
+		result, err := report.Read(k.tripDir(id))
+		if err == nil {
+			return result, nil
+		}
+		if !errors.Is(err, report.ErrNone) {
+			return nil, err
+		}
+	}
+	return nil, WithHint(fmt.Errorf("%w: nothing was reconciled yet", ErrNoSnapshot), "fieldkit reconcile")
+}
