@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 )
@@ -164,21 +165,23 @@ func (l Listing) trackedEntities(program Program) question[*dhis2api.TrackedEnti
 		IncludeDeleted: l.IncludeDeleted,
 	}
 	lookup := dhis2api.Lookup{Program: program.ID, IncludeDeleted: l.IncludeDeleted}
+	list := func(fields string) func(context.Context, dhis2api.Paging) iter.Seq2[dhis2api.Page[*dhis2api.TrackedEntity], error] {
+		return func(ctx context.Context, paging dhis2api.Paging) iter.Seq2[dhis2api.Page[*dhis2api.TrackedEntity], error] {
+			query.Paging = paging
+			query.Fields = fields
+			lookup := lookup
+			lookup.Fields = fields
+			return l.orByEnrollment(ctx, l.Client.TrackedEntityPages(ctx, query), paging, lookup)
+		}
+	}
 	return question[*dhis2api.TrackedEntity]{
-		about:    fmt.Sprintf("the tracked entities of program %s (%s)", program.Name, program.ID),
-		pageSize: l.pageSize(),
-		uid:      func(t *dhis2api.TrackedEntity) string { return t.TrackedEntity },
-		pages: func(ctx context.Context, paging dhis2api.Paging) iter.Seq2[dhis2api.Page[*dhis2api.TrackedEntity], error] {
-			query.Paging = paging
-			return explainSearchScope(l.Client.TrackedEntityPages(ctx, query), program.ID)
-		},
-		identifiers: func(ctx context.Context, paging dhis2api.Paging) iter.Seq2[dhis2api.Page[*dhis2api.TrackedEntity], error] {
-			query.Paging = paging
-			query.Fields = "trackedEntity"
-			return l.Client.TrackedEntityPages(ctx, query)
-		},
+		about:       fmt.Sprintf("the tracked entities of program %s (%s)", program.Name, program.ID),
+		pageSize:    l.pageSize(),
+		uid:         func(t *dhis2api.TrackedEntity) string { return t.TrackedEntity },
+		pages:       list(""),
+		identifiers: list("trackedEntity"),
 		byID: func(ctx context.Context, uids []string) iter.Seq2[*dhis2api.TrackedEntity, error] {
-			return l.Client.TrackedEntitiesByID(ctx, uids, lookup)
+			return l.byID(ctx, uids, lookup)
 		},
 		keep: func(t *dhis2api.TrackedEntity) bool { return l.Since == "" || boundHistory(t, l.Since) },
 	}
@@ -191,16 +194,61 @@ func (l Listing) pageSize() int {
 	return nestedPage
 }
 
-// explainSearchScope gives the refusal to list without search attributes its name. DHIS2 2.41 to 2.43 answer
+// searchRefused tells whether a server refused to list without search attributes. DHIS2 2.41 to 2.43 answer
 // 409 then, without a code.
-func explainSearchScope[T any](pages iter.Seq2[T, error], subject string) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
+func searchRefused(err error) bool {
+	var status *dhis2api.StatusError
+	return errors.As(err, &status) && status.Status == http.StatusConflict
+}
+
+// orByEnrollment yields the pages, or, where the server refuses them without search attributes, takes the way
+// round: enrollments are listed without that rule, and tracked entities looked up by uid too.
+func (l Listing) orByEnrollment(
+	ctx context.Context, pages iter.Seq2[dhis2api.Page[*dhis2api.TrackedEntity], error], paging dhis2api.Paging, lookup dhis2api.Lookup,
+) iter.Seq2[dhis2api.Page[*dhis2api.TrackedEntity], error] {
+	return func(yield func(dhis2api.Page[*dhis2api.TrackedEntity], error) bool) {
 		for page, err := range pages {
-			var status *dhis2api.StatusError
-			if errors.As(err, &status) && status.Status == http.StatusConflict {
-				err = &SearchScopeError{Subject: subject, Err: err}
+			if searchRefused(err) {
+				l.byEnrollment(ctx, paging, lookup)(yield)
+				return
 			}
 			if !yield(page, err) {
+				return
+			}
+		}
+	}
+}
+
+// byEnrollment yields, for each page of enrollments in a program, whom they are of; somebody enrolled twice
+// may come twice.
+func (l Listing) byEnrollment(
+	ctx context.Context, paging dhis2api.Paging, lookup dhis2api.Lookup,
+) iter.Seq2[dhis2api.Page[*dhis2api.TrackedEntity], error] {
+	return func(yield func(dhis2api.Page[*dhis2api.TrackedEntity], error) bool) {
+		query := dhis2api.EnrollmentQuery{
+			Program: lookup.Program, OrgUnits: l.Scope.Roots(), OrgUnitMode: dhis2api.OrgUnitModeDescendants,
+			IncludeDeleted: l.IncludeDeleted, Paging: paging,
+		}
+		query.Fields = "trackedEntity"
+		for enrolled, err := range l.Client.EnrollmentPages(ctx, query) {
+			page := dhis2api.Page[*dhis2api.TrackedEntity]{Number: enrolled.Number}
+			if err != nil {
+				yield(page, &SearchScopeError{Subject: lookup.Program, Err: err})
+				return
+			}
+			var uids []string
+			for _, enrollment := range enrolled.Items {
+				uids = append(uids, enrollment.TrackedEntity)
+			}
+			slices.Sort(uids)
+			for t, err := range l.byID(ctx, slices.Compact(uids), lookup) {
+				if err != nil {
+					yield(page, err)
+					return
+				}
+				page.Items = append(page.Items, t)
+			}
+			if !yield(page, nil) {
 				return
 			}
 		}
@@ -220,7 +268,10 @@ func (l Listing) unenrolled(ctx context.Context, kind TrackedEntityType, everyon
 			IncludeDeleted: l.IncludeDeleted, Paging: dhis2api.Paging{Fields: "trackedEntity", PageSize: identifierPage},
 		}
 		var unknown []string
-		for page, err := range explainSearchScope(l.Client.TrackedEntityPages(ctx, query), kind.ID) {
+		for page, err := range l.Client.TrackedEntityPages(ctx, query) {
+			if searchRefused(err) {
+				err = &SearchScopeError{Subject: kind.ID, Err: err}
+			}
 			if err != nil {
 				fail(err)
 				return

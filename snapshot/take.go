@@ -57,7 +57,7 @@ type Progress struct {
 func Take(ctx context.Context, source *dhis2api.Client, w *Writer, o TakeOptions) error {
 	t := &taking{
 		w: w, options: o, client: source,
-		listing: Listing{Client: source, Scope: w.Scope(), IncludeDeleted: o.IncludeDeleted, PageSize: o.PageSize},
+		listing:  Listing{Client: source, Scope: w.Scope(), IncludeDeleted: o.IncludeDeleted, PageSize: o.PageSize},
 		everyone: newUIDSet(), relations: newUIDSet(), programs: map[string]*uidSet{},
 	}
 	if w.Face() == Taken {

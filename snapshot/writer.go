@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -103,6 +104,11 @@ func (w *Writer) readManifest(about About) error {
 	case !manifest.Scope.Wanted.equal(about.Scope.Wanted):
 		return &MismatchError{What: "scope", Stored: manifest.Scope.Wanted.String(), Wanted: about.Scope.Wanted.String()}
 	case manifest.Finished(w.face):
+		// The manifest is the last word; receipts beside it are what a cut in Finish left.
+		err := w.disk.remove(w.path(path.Join(string(w.face), receiptsName)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		return ErrFinished
 	}
 	w.manifest = manifest
@@ -303,6 +309,9 @@ func Discard(directory string, face Face) error {
 
 // Begun tells whether a face was begun and not finished.
 func Begun(directory string, face Face) bool {
+	if manifest, err := ReadManifest(directory); err == nil && manifest.Finished(face) {
+		return false
+	}
 	content, err := os.ReadFile(filepath.Join(directory, string(face), receiptsName))
 	return err == nil && bytes.IndexByte(content, '\n') >= 0
 }
