@@ -3,15 +3,12 @@ package snapshot
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
-
-var updateGolden = flag.Bool("update", false, "rewrite golden files")
 
 // exported is the whole metadata export of a recorded server.
 func exported(t *testing.T) Metadata {
@@ -73,7 +70,7 @@ func TestPrepareRecordedExport(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden := filepath.Join("testdata", "metadata-prepared.json")
-	if *updateGolden {
+	if *update {
 		if err := os.WriteFile(golden, got.Bytes(), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,274 @@
+package snapshot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
+)
+
+// loader loads taken objects into one target.
+type loader struct {
+	local   *dhis2api.Client
+	options LoadOptions
+	payload payload
+	back    payload
+	skipped skipped
+	// files are the attributes and data elements whose values are uids of files.
+	files map[string]bool
+
+	// mutex guards what is learned on the way: which org units, users and files the target has.
+	mutex sync.Mutex
+	units map[string]bool
+	users map[string]*dhis2api.UserRef
+	known map[string]bool
+}
+
+// newLoader learns what the target's metadata say about values.
+func newLoader(ctx context.Context, local *dhis2api.Client, options LoadOptions) (*loader, error) {
+	if options.BatchSize == 0 {
+		options.BatchSize = 200
+	}
+	if options.Posters == 0 {
+		options.Posters = 2
+	}
+	l := &loader{
+		local: local, options: options, payload: payload{defaults: options.Defaults},
+		skipped: skipped{attributes: map[string]bool{}, dataElements: map[string]bool{}},
+		files:   map[string]bool{}, units: map[string]bool{}, users: map[string]*dhis2api.UserRef{}, known: map[string]bool{},
+	}
+	l.back = l.payload.reversed()
+	for _, class := range []string{"trackedEntityAttributes", "dataElements"} {
+		query := dhis2api.ListQuery{Fields: "id", Filters: []string{"valueType:in:[FILE_RESOURCE,IMAGE]"}}
+		for one, err := range dhis2api.ListAs[named](ctx, local, class, query) {
+			if err != nil {
+				return nil, err
+			}
+			l.files[one.ID] = true
+		}
+	}
+	query := dhis2api.ListQuery{Fields: "id", Filters: []string{"skipSynchronization:eq:true"}}
+	for one, err := range dhis2api.ListAs[named](ctx, local, "trackedEntityAttributes", query) {
+		if err != nil {
+			return nil, err
+		}
+		l.skipped.attributes[one.ID] = true
+	}
+	stages := dhis2api.ListQuery{Fields: "id,programStageDataElements[skipSynchronization,dataElement[id]]"}
+	type stage struct {
+		ID                       string
+		ProgramStageDataElements []struct {
+			SkipSynchronization bool
+			DataElement         named
+		}
+	}
+	for one, err := range dhis2api.ListAs[stage](ctx, local, "programStages", stages) {
+		if err != nil {
+			return nil, err
+		}
+		for _, element := range one.ProgramStageDataElements {
+			if element.SkipSynchronization {
+				l.skipped.dataElements[one.ID+"."+element.DataElement.ID] = true
+			}
+		}
+	}
+	return l, nil
+}
+
+func (l *loader) skip(kind merge.Kind, uid string) bool {
+	return l.options.Skip != nil && l.options.Skip(merge.Ref{Kind: kind, UID: uid})
+}
+
+// ensureUnits brings org units that objects name and the target lacks over from central, with their
+// ancestors: a person may be registered, seen or owned outside the scope. What central does not show
+// either is left for the target to refuse.
+func (l *loader) ensureUnits(ctx context.Context, uids map[string]bool) error {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	delete(uids, "")
+	unknown := slices.DeleteFunc(slices.Sorted(maps.Keys(uids)), func(uid string) bool { return l.units[uid] })
+	if len(unknown) == 0 {
+		return nil
+	}
+	there, err := idsThere(ctx, l.local, "organisationUnits", unknown)
+	if err != nil {
+		return err
+	}
+	for _, uid := range unknown {
+		l.units[uid] = true
+	}
+	lacking := slices.DeleteFunc(unknown, func(uid string) bool { return there[uid] })
+	if len(lacking) == 0 || l.options.Central == nil {
+		return nil
+	}
+	taking := &metadataTaking{central: l.options.Central, collection: newMetadataCollection()}
+	if err := taking.fetch(ctx, "organisationUnits", lacking); err != nil {
+		return fmt.Errorf("read org units from central: %w", err)
+	}
+	ancestors := map[string]bool{}
+	for _, raw := range taking.collection.objects["organisationUnits"] {
+		unit, err := decodeObject(raw)
+		if err != nil {
+			return err
+		}
+		path, _ := unit["path"].(string)
+		for ancestor := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
+			ancestors[ancestor] = true
+		}
+	}
+	delete(ancestors, "")
+	above := slices.Sorted(maps.Keys(ancestors))
+	if there, err = idsThere(ctx, l.local, "organisationUnits", above); err != nil {
+		return err
+	}
+	above = slices.DeleteFunc(above, func(uid string) bool { return there[uid] })
+	if err := taking.fetch(ctx, "organisationUnits", above); err != nil {
+		return fmt.Errorf("read org units from central: %w", err)
+	}
+	bundle, err := withParents(taking.collection.metadata())
+	if err != nil || bundle.Count() == 0 {
+		return err
+	}
+	report, err := l.local.ImportMetadata(ctx, bundle, dhis2api.MetadataImportOptions{})
+	if err != nil {
+		return fmt.Errorf("import org units: %w", err)
+	}
+	if len(report.Problems) > 0 {
+		return &MetadataRefusedError{Refused: refusals(report.Problems)}
+	}
+	return nil
+}
+
+// withParents prepares org units alone, without losing parents that the target has already.
+func withParents(units Metadata) (Metadata, error) {
+	bundle := Metadata{}
+	p := newPreparation(units, Target{})
+	for _, raw := range units["organisationUnits"] {
+		unit, err := decodeObject(raw)
+		if err != nil {
+			return nil, err
+		}
+		if parent, _ := unit["parent"].(map[string]any); parent != nil {
+			id, _ := parent["id"].(string)
+			p.known[Reference{"organisationUnits", id}] = true
+		}
+		p.clean("organisationUnits", unit)
+		prepared, err := encodeObject(unit)
+		if err != nil {
+			return nil, err
+		}
+		bundle["organisationUnits"] = append(bundle["organisationUnits"], prepared)
+	}
+	return bundle, nil
+}
+
+// idsThere tells which of the ids a server has.
+func idsThere(ctx context.Context, server *dhis2api.Client, class string, ids []string) (map[string]bool, error) {
+	there := map[string]bool{}
+	for chunk := range slices.Chunk(ids, idsAtOnce) {
+		query := dhis2api.ListQuery{Fields: "id", Filters: []string{idFilter(chunk)}}
+		for one, err := range dhis2api.ListAs[named](ctx, server, class, query) {
+			if err != nil {
+				return nil, err
+			}
+			there[one.ID] = true
+		}
+	}
+	return there, nil
+}
+
+// assignee is the target's user for a user of central's, by uid or else by name; nil where there is none.
+// An import wants both (facts of DHIS2 2.42: else E1118).
+func (l *loader) assignee(ctx context.Context, user *dhis2api.UserRef) (*dhis2api.UserRef, error) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	key := user.UID + " " + user.Username
+	if found, asked := l.users[key]; asked {
+		return found, nil
+	}
+	l.users[key] = nil
+	for _, filter := range []string{"id:eq:" + user.UID, "username:eq:" + user.Username} {
+		if strings.HasSuffix(filter, ":") {
+			continue
+		}
+		query := dhis2api.ListQuery{Fields: "id,username", Filters: []string{filter}}
+		for one, err := range dhis2api.ListAs[dhis2api.User](ctx, l.local, "users", query) {
+			if err != nil {
+				return nil, err
+			}
+			l.users[key] = &dhis2api.UserRef{UID: one.ID, Username: one.Username}
+			return l.users[key], nil
+		}
+	}
+	return nil, nil
+}
+
+// maxFile is the largest file that DHIS2 takes unless it is told otherwise (max.file_upload_size).
+const maxFile = 10 << 20
+
+// ensureFile brings a file that a value names to the target. The returned text says why it is not there,
+// empty when it is.
+func (l *loader) ensureFile(ctx context.Context, uid string) (string, error) {
+	l.mutex.Lock()
+	known := l.known[uid]
+	l.mutex.Unlock()
+	if known {
+		return "", nil
+	}
+	if _, err := l.local.File(ctx, uid); err == nil {
+		l.keepFile(uid)
+		return "", nil
+	} else if !dhis2api.NotFound(err) {
+		return "", err
+	}
+	central := l.options.Central
+	if central == nil {
+		return "its file is not on the server", nil
+	}
+	record, err := central.File(ctx, uid)
+	if dhis2api.NotFound(err) {
+		return "its file is not at central", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	body, err := central.FileContent(ctx, uid)
+	if dhis2api.NotFound(err) {
+		return "its file is not at central", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = body.Close() }()
+	content, err := io.ReadAll(io.LimitReader(body, maxFile+1))
+	if err != nil {
+		return "", err
+	}
+	if len(content) > maxFile {
+		return "its file is larger than 10 MB", nil
+	}
+	_, err = l.local.UploadFile(ctx, uid, record.Name, record.ContentType, record.Domain, bytes.NewReader(content))
+	var status *dhis2api.StatusError
+	if errors.As(err, &status) && status.ErrorCode != "E1119" {
+		return "the server refuses its file: " + status.ErrorCode, nil
+	}
+	if err != nil && status == nil {
+		return "", err
+	}
+	l.keepFile(uid)
+	return "", nil
+}
+
+func (l *loader) keepFile(uid string) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.known[uid] = true
+}

@@ -1,0 +1,439 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
+)
+
+const (
+	// flatFactor is how many times more events, values or relationships than tracked entities make a batch.
+	flatFactor = 10
+	// maxSends bounds how often a batch is sent whose outcome stays unknown.
+	maxSends = 4
+
+	standingEventFields = "event,programStage,dataValues[dataElement],notes[note]"
+	standingFields      = "trackedEntity,attributes[attribute],enrollments[enrollment,notes[note],events[" + standingEventFields + "]]"
+)
+
+// withoutRelationships cuts relationships out of a field list: they are parts of their own, and reading them
+// with each object costs the server a query an object.
+func withoutRelationships(fields string) string {
+	return strings.ReplaceAll(fields, ",relationships["+dhis2api.RelationshipFields+"]", "")
+}
+
+// importOptions are those under which history is loaded.
+func importOptions() dhis2api.ImportOptions {
+	return dhis2api.ImportOptions{SkipSideEffects: true, SkipRuleEngine: true}
+}
+
+func (l *loader) loadTrackedEntities(
+	ctx context.Context, subject Subject, taken iter.Seq2[*dhis2api.TrackedEntity, error], sink loadSink,
+) error {
+	work := func(ctx context.Context, batch []*dhis2api.TrackedEntity) (*loadResult, error) {
+		b := &trackerBatch{loader: l, program: subject.Program, result: &loadResult{lines: len(batch)}}
+		for _, entity := range batch {
+			if l.skip(merge.TrackedEntity, entity.TrackedEntity) {
+				b.result.receipt.count(merge.TrackedEntity).Taken++
+				b.result.receipt.count(merge.TrackedEntity).Skipped++
+				continue
+			}
+			b.entities = append(b.entities, entity)
+		}
+		if err := b.load(ctx); err != nil {
+			return nil, err
+		}
+		return b.result, nil
+	}
+	return inBatches(ctx, taken, l.options.BatchSize, l.options.Posters, work, sink.take)
+}
+
+func (l *loader) loadEvents(
+	ctx context.Context, subject Subject, taken iter.Seq2[*dhis2api.Event, error], sink loadSink,
+) error {
+	work := func(ctx context.Context, batch []*dhis2api.Event) (*loadResult, error) {
+		b := &trackerBatch{loader: l, program: subject.Program, result: &loadResult{lines: len(batch)}}
+		for _, event := range batch {
+			if l.skip(merge.Event, event.Event) {
+				b.result.receipt.count(merge.Event).Taken++
+				b.result.receipt.count(merge.Event).Skipped++
+				continue
+			}
+			b.events = append(b.events, event)
+		}
+		if err := b.load(ctx); err != nil {
+			return nil, err
+		}
+		return b.result, nil
+	}
+	return inBatches(ctx, taken, l.options.BatchSize*flatFactor, l.options.Posters, work, sink.take)
+}
+
+// trackerBatch is tracked entities with all that is in them, or events without registration, on their way.
+type trackerBatch struct {
+	*loader
+	program  string
+	entities []*dhis2api.TrackedEntity
+	events   []*dhis2api.Event
+	result   *loadResult
+
+	sent     dhis2api.TrackerPayload
+	problems map[merge.Ref]dhis2api.ImportProblem
+	relaxed  map[merge.Ref]bool
+}
+
+// load brings a batch to the target: what it needs first, then the objects, then owners, then the reading
+// back.
+func (b *trackerBatch) load(ctx context.Context) error {
+	if len(b.entities)+len(b.events) == 0 {
+		return nil
+	}
+	b.problems, b.relaxed = map[merge.Ref]dhis2api.ImportProblem{}, map[merge.Ref]bool{}
+	b.build()
+	if err := b.ensureUnits(ctx, unitsOf(b.sent, b.entities)); err != nil {
+		return err
+	}
+	if err := b.prepareValues(ctx); err != nil {
+		return err
+	}
+	report, err := b.post(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.retryRefused(ctx, report); err != nil {
+		return err
+	}
+	if err := b.deleteTombstones(ctx); err != nil {
+		return err
+	}
+	return b.readBack(ctx)
+}
+
+func (b *trackerBatch) build() {
+	for _, entity := range b.entities {
+		if !entity.Deleted {
+			b.sent.TrackedEntities = append(b.sent.TrackedEntities, b.payload.trackedEntity(entity))
+		}
+	}
+	for _, event := range b.events {
+		if !event.Deleted {
+			b.sent.Events = append(b.sent.Events, b.payload.event(event))
+		}
+	}
+}
+
+// unitsOf are the org units that objects name, owners among them.
+func unitsOf(sent dhis2api.TrackerPayload, taken []*dhis2api.TrackedEntity) map[string]bool {
+	units := map[string]bool{}
+	for event := range eventsOf(sent) {
+		units[event.OrgUnit] = true
+	}
+	for _, entity := range sent.TrackedEntities {
+		units[entity.OrgUnit] = true
+		for _, enrollment := range entity.Enrollments {
+			units[enrollment.OrgUnit] = true
+		}
+	}
+	for _, entity := range taken {
+		for _, owner := range entity.ProgramOwners {
+			units[owner.OrgUnit] = true
+		}
+	}
+	return units
+}
+
+// eventsOf are all events of a payload, nested or not.
+func eventsOf(p dhis2api.TrackerPayload) iter.Seq[*dhis2api.Event] {
+	return func(yield func(*dhis2api.Event) bool) {
+		for _, entity := range p.TrackedEntities {
+			for _, enrollment := range entity.Enrollments {
+				for _, event := range enrollment.Events {
+					if !yield(event) {
+						return
+					}
+				}
+			}
+		}
+		for _, event := range p.Events {
+			if !yield(event) {
+				return
+			}
+		}
+	}
+}
+
+// prepareValues brings the files that values name, and drops what cannot be on the target: values without
+// their file (an import refuses the whole object, E1007) and assigned users that it does not know.
+func (b *trackerBatch) prepareValues(ctx context.Context) error {
+	for _, entity := range b.sent.TrackedEntities {
+		kept := entity.Attributes[:0]
+		for _, attribute := range entity.Attributes {
+			ok, err := b.fileThere(ctx, merge.TrackedEntity, entity.TrackedEntity, attribute.Attribute, attribute.Value)
+			if err != nil {
+				return err
+			}
+			if ok {
+				kept = append(kept, attribute)
+			}
+		}
+		entity.Attributes = kept
+	}
+	for event := range eventsOf(b.sent) {
+		kept := event.DataValues[:0]
+		for _, value := range event.DataValues {
+			ok, err := b.fileThere(ctx, merge.Event, event.Event, value.DataElement, value.Value)
+			if err != nil {
+				return err
+			}
+			if ok {
+				kept = append(kept, value)
+			}
+		}
+		event.DataValues = kept
+		if event.AssignedUser == nil {
+			continue
+		}
+		user, err := b.assignee(ctx, event.AssignedUser)
+		if err != nil {
+			return fmt.Errorf("look up a user: %w", err)
+		}
+		if user == nil {
+			b.omit(merge.Event, event.Event, "assignedUser", "user "+event.AssignedUser.UID+" is not on the server")
+		}
+		event.AssignedUser = user
+	}
+	return nil
+}
+
+func (b *trackerBatch) fileThere(ctx context.Context, kind merge.Kind, uid, field, value string) (bool, error) {
+	if value == "" || !b.files[field] {
+		return true, nil
+	}
+	why, err := b.ensureFile(ctx, value)
+	if err != nil {
+		return false, fmt.Errorf("file %s: %w", value, err)
+	}
+	if why != "" {
+		b.omit(kind, uid, field, why)
+	}
+	return why == "", nil
+}
+
+func (b *trackerBatch) omit(kind merge.Kind, uid, field, reason string) {
+	b.result.receipt.Omitted = append(b.result.receipt.Omitted, Omission{Kind: kind, UID: uid, Field: field, Reason: reason})
+}
+
+// post sends the batch. Before each sending it looks at what the target has, so that sending again after an
+// unknown outcome, or in a later run, adds nothing twice.
+func (b *trackerBatch) post(ctx context.Context) (*dhis2api.ImportReport, error) {
+	for sends := 1; ; sends++ {
+		if err := b.lookAtStanding(ctx); err != nil {
+			return nil, fmt.Errorf("look at what the server has: %w", err)
+		}
+		if b.sent.Empty() {
+			return &dhis2api.ImportReport{}, nil
+		}
+		report, err := b.local.Import(ctx, b.sent, importOptions())
+		var unknown *dhis2api.UnknownOutcomeError
+		if errors.As(err, &unknown) && sends < maxSends && ctx.Err() == nil {
+			continue
+		}
+		if isStatus(err) {
+			// The server takes none of it: one malformed uid is enough for that. One by one it will be
+			// seen which.
+			return &dhis2api.ImportReport{}, nil
+		}
+		return report, err
+	}
+}
+
+// lookAtStanding adapts the payload to what the target has of it already.
+func (b *trackerBatch) lookAtStanding(ctx context.Context) error {
+	byUID := map[string]*dhis2api.TrackedEntity{}
+	uids := make([]string, 0, len(b.sent.TrackedEntities))
+	for _, entity := range b.sent.TrackedEntities {
+		byUID[entity.TrackedEntity] = entity
+		uids = append(uids, entity.TrackedEntity)
+	}
+	if len(uids) > 0 {
+		lookup := dhis2api.Lookup{Program: b.program, Fields: standingFields}
+		for standing, err := range b.local.TrackedEntitiesByID(ctx, uids, lookup) {
+			if err != nil {
+				return err
+			}
+			if sent := byUID[standing.TrackedEntity]; sent != nil {
+				reconcileStanding(sent, standing, b.skipped)
+			}
+		}
+	}
+	if len(b.sent.Events) == 0 {
+		return nil
+	}
+	events := map[string]*dhis2api.Event{}
+	uids = uids[:0]
+	for _, event := range b.sent.Events {
+		events[event.Event] = event
+		uids = append(uids, event.Event)
+	}
+	for standing, err := range b.local.EventsByID(ctx, uids, dhis2api.Lookup{Program: b.program, Fields: standingEventFields}) {
+		if err != nil {
+			return err
+		}
+		if sent := events[standing.Event]; sent != nil {
+			reconcileStandingEvent(sent, standing, b.skipped)
+		}
+	}
+	return nil
+}
+
+// retryRefused sends what was refused again without validation: together, and what then still is not stored
+// one by one, for DHIS2 may answer what it cannot store with an error for the whole request.
+func (b *trackerBatch) retryRefused(ctx context.Context, report *dhis2api.ImportReport) error {
+	var refused dhis2api.TrackerPayload
+	for kind, one := range objectsOf(b.sent) {
+		ref := refOfKind(kind, uidOf(one))
+		outcome := report.Outcome(kind, ref.UID)
+		if isThere(outcome) {
+			continue
+		}
+		if len(outcome.Errors) > 0 {
+			b.problems[ref] = outcome.Errors[0]
+			if dhis2api.ClassOf(outcome.Errors[0].Code) == dhis2api.ClassDeleted {
+				continue // a deleted uid is never taken again, whatever the validation
+			}
+		}
+		join(&refused, one)
+	}
+	if refused.Empty() {
+		return nil
+	}
+	rest, err := b.sendRelaxed(ctx, refused)
+	if err != nil || rest.Empty() || countObjects(refused) == 1 {
+		return err
+	}
+	for _, one := range objectsOf(rest) {
+		if _, err := b.sendRelaxed(ctx, one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendRelaxed sends objects without validation, and returns those that were not stored.
+func (b *trackerBatch) sendRelaxed(ctx context.Context, objects dhis2api.TrackerPayload) (dhis2api.TrackerPayload, error) {
+	options := importOptions()
+	options.ValidationMode = "SKIP"
+	report, err := b.local.Import(ctx, objects, options)
+	var unknown *dhis2api.UnknownOutcomeError
+	switch {
+	case ctx.Err() != nil:
+		return dhis2api.TrackerPayload{}, ctx.Err()
+	case errors.As(err, &unknown), isStatus(err):
+		return objects, nil // in the end the reading back tells
+	case err != nil:
+		return dhis2api.TrackerPayload{}, err
+	}
+	var rest dhis2api.TrackerPayload
+	for kind, one := range objectsOf(objects) {
+		ref := refOfKind(kind, uidOf(one))
+		outcome := report.Outcome(kind, ref.UID)
+		if isThere(outcome) {
+			b.relaxed[ref] = true
+			continue
+		}
+		if len(outcome.Errors) > 0 && b.problems[ref].Code == "" {
+			b.problems[ref] = outcome.Errors[0]
+		}
+		join(&rest, one)
+	}
+	return rest, nil
+}
+
+func isThere(outcome dhis2api.Outcome) bool {
+	return outcome.State == dhis2api.OutcomeStored || outcome.State == dhis2api.OutcomeIgnored
+}
+
+// join appends the objects of one payload to another.
+func join(to *dhis2api.TrackerPayload, more dhis2api.TrackerPayload) {
+	to.TrackedEntities = append(to.TrackedEntities, more.TrackedEntities...)
+	to.Enrollments = append(to.Enrollments, more.Enrollments...)
+	to.Events = append(to.Events, more.Events...)
+	to.Relationships = append(to.Relationships, more.Relationships...)
+}
+
+func countObjects(p dhis2api.TrackerPayload) int {
+	return len(p.TrackedEntities) + len(p.Enrollments) + len(p.Events) + len(p.Relationships)
+}
+
+func isStatus(err error) bool {
+	var status *dhis2api.StatusError
+	return errors.As(err, &status)
+}
+
+// objectsOf are the objects of a payload one by one, parents first, each as a payload without what is in it.
+func objectsOf(p dhis2api.TrackerPayload) iter.Seq2[dhis2api.Kind, dhis2api.TrackerPayload] {
+	return func(yield func(dhis2api.Kind, dhis2api.TrackerPayload) bool) {
+		for _, entity := range p.TrackedEntities {
+			alone := *entity
+			alone.Enrollments = nil
+			if !yield(dhis2api.KindTrackedEntity, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{&alone}}) {
+				return
+			}
+			for _, enrollment := range entity.Enrollments {
+				alone := *enrollment
+				alone.Events = nil
+				if !yield(dhis2api.KindEnrollment, dhis2api.TrackerPayload{Enrollments: []*dhis2api.Enrollment{&alone}}) {
+					return
+				}
+			}
+		}
+		for _, enrollment := range p.Enrollments {
+			if !yield(dhis2api.KindEnrollment, dhis2api.TrackerPayload{Enrollments: []*dhis2api.Enrollment{enrollment}}) {
+				return
+			}
+		}
+		for event := range eventsOf(p) {
+			if !yield(dhis2api.KindEvent, dhis2api.TrackerPayload{Events: []*dhis2api.Event{event}}) {
+				return
+			}
+		}
+		for _, relationship := range p.Relationships {
+			if !yield(dhis2api.KindRelationship, dhis2api.TrackerPayload{Relationships: []*dhis2api.Relationship{relationship}}) {
+				return
+			}
+		}
+	}
+}
+
+// uidOf is the uid of the only object in a payload.
+func uidOf(one dhis2api.TrackerPayload) string {
+	switch {
+	case len(one.TrackedEntities) > 0:
+		return one.TrackedEntities[0].TrackedEntity
+	case len(one.Enrollments) > 0:
+		return one.Enrollments[0].Enrollment
+	case len(one.Events) > 0:
+		return one.Events[0].Event
+	case len(one.Relationships) > 0:
+		return one.Relationships[0].Relationship
+	}
+	return ""
+}
+
+func refOfKind(kind dhis2api.Kind, uid string) merge.Ref {
+	switch kind {
+	case dhis2api.KindTrackedEntity:
+		return merge.Ref{Kind: merge.TrackedEntity, UID: uid}
+	case dhis2api.KindEnrollment:
+		return merge.Ref{Kind: merge.Enrollment, UID: uid}
+	case dhis2api.KindEvent:
+		return merge.Ref{Kind: merge.Event, UID: uid}
+	default:
+		return merge.Ref{Kind: merge.Relationship, UID: uid}
+	}
+}

@@ -1,0 +1,273 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
+)
+
+// unitsAtOnce and periodsAtOnce bound the request line of a read-back of values.
+const (
+	unitsAtOnce   = 100
+	periodsAtOnce = 100
+)
+
+// loadDataValues loads the values of a data set.
+func (l *loader) loadDataValues(
+	ctx context.Context, subject Subject, taken iter.Seq2[*dhis2api.DataValue, error], sink loadSink,
+) error {
+	work := func(ctx context.Context, batch []*dhis2api.DataValue) (*loadResult, error) {
+		v := &valueBatch{loader: l, dataSet: subject.DataSet, result: &loadResult{lines: len(batch)}, reasons: map[string]Refusal{}}
+		count := v.result.receipt.count(merge.DataValue)
+		var deleted []*dhis2api.DataValue
+		for _, value := range batch {
+			count.Taken++
+			switch {
+			case l.options.Skip != nil && l.options.Skip(DataValueRef(value)):
+				count.Skipped++
+			case value.Deleted:
+				count.Deleted++
+				deleted = append(deleted, l.payload.dataValue(value))
+			default:
+				v.taken = append(v.taken, value)
+				v.values = append(v.values, l.payload.dataValue(value))
+			}
+		}
+		if err := v.deleteValues(ctx, deleted); err != nil {
+			return nil, err
+		}
+		if err := v.loadValues(ctx); err != nil {
+			return nil, err
+		}
+		return v.result, nil
+	}
+	return inBatches(ctx, taken, l.options.BatchSize*flatFactor, l.options.Posters, work, sink.take)
+}
+
+// valueBatch is aggregate values of one data set on their way.
+type valueBatch struct {
+	*loader
+	dataSet string
+	// taken and values are the same, as central and as the target is given them.
+	taken   []*dhis2api.DataValue
+	values  []*dhis2api.DataValue
+	result  *loadResult
+	reasons map[string]Refusal
+}
+
+// valueOptions are those under which history is loaded: without an audit trail of the loading itself.
+func valueOptions() dhis2api.DataValueImportOptions {
+	return dhis2api.DataValueImportOptions{SkipAudit: true}
+}
+
+func (v *valueBatch) loadValues(ctx context.Context) error {
+	if len(v.values) == 0 {
+		return nil
+	}
+	units := map[string]bool{}
+	for _, value := range v.values {
+		units[value.OrgUnit] = true
+	}
+	if err := v.ensureUnits(ctx, units); err != nil {
+		return err
+	}
+	report, err := v.send(ctx, v.values, valueOptions())
+	if err != nil {
+		return err
+	}
+	if len(report.Conflicts) > 0 {
+		// Locked or closed periods are no reason to leave history out: superusers may force it.
+		force := valueOptions()
+		force.Force = true
+		if report, err = v.send(ctx, v.conflicting(report), force); err != nil {
+			return err
+		}
+		v.note(report)
+	}
+	return v.readBack(ctx)
+}
+
+// send imports values; sending them twice stores the same.
+func (v *valueBatch) send(ctx context.Context, values []*dhis2api.DataValue, options dhis2api.DataValueImportOptions) (*dhis2api.DataValueReport, error) {
+	for sends := 1; ; sends++ {
+		report, err := v.local.ImportDataValues(ctx, dhis2api.DataValueSet{DataValues: values}, options)
+		var unknown *dhis2api.UnknownOutcomeError
+		if errors.As(err, &unknown) && sends < maxSends && ctx.Err() == nil {
+			continue
+		}
+		return report, err
+	}
+}
+
+// conflicting are the values that a report's conflicts name; all of them where it does not say which.
+func (v *valueBatch) conflicting(report *dhis2api.DataValueReport) []*dhis2api.DataValue {
+	var values []*dhis2api.DataValue
+	seen := map[int]bool{}
+	for _, conflict := range report.Conflicts {
+		if len(conflict.Indexes) == 0 {
+			return v.values
+		}
+		for _, index := range conflict.Indexes {
+			if index >= 0 && index < len(v.values) && !seen[index] {
+				seen[index] = true
+				values = append(values, v.values[index])
+			}
+		}
+	}
+	return values
+}
+
+// note keeps the reasons of conflicts by the objects that they name.
+func (v *valueBatch) note(report *dhis2api.DataValueReport) {
+	for _, conflict := range report.Conflicts {
+		reason := Refusal{Kind: merge.DataValue, Code: conflict.Code, Reason: conflict.Message}
+		if reason.Reason == "" {
+			reason.Reason, _ = dhis2api.Explain(conflict.Code, nil)
+		}
+		for _, uid := range conflict.Objects {
+			v.reasons[uid] = reason
+		}
+		v.reasons[""] = reason
+	}
+}
+
+func (v *valueBatch) deleteValues(ctx context.Context, deleted []*dhis2api.DataValue) error {
+	if len(deleted) == 0 {
+		return nil
+	}
+	options := valueOptions()
+	options.Strategy = dhis2api.ImportStrategyDelete
+	_, err := v.send(ctx, deleted, options)
+	return err
+}
+
+func (v *valueBatch) readBack(ctx context.Context) error {
+	units, periods := map[string]bool{}, map[string]bool{}
+	for _, value := range v.values {
+		units[value.OrgUnit], periods[value.Period] = true, true
+	}
+	found := map[merge.Ref]*dhis2api.DataValue{}
+	for unitChunk := range slices.Chunk(slices.Sorted(maps.Keys(units)), unitsAtOnce) {
+		for periodChunk := range slices.Chunk(slices.Sorted(maps.Keys(periods)), periodsAtOnce) {
+			query := dhis2api.DataValueQuery{DataSets: []string{v.dataSet}, OrgUnits: unitChunk, Periods: periodChunk}
+			for value, err := range v.local.DataValues(ctx, query) {
+				if err != nil {
+					return fmt.Errorf("read back values: %w", err)
+				}
+				value.CategoryOptionCombo = v.back.mapped(value.CategoryOptionCombo)
+				value.AttributeOptionCombo = v.back.mapped(value.AttributeOptionCombo)
+				found[DataValueRef(value)] = value
+			}
+		}
+	}
+	count := v.result.receipt.count(merge.DataValue)
+	for _, taken := range v.taken {
+		ref := DataValueRef(taken)
+		if value := found[ref]; value != nil {
+			count.Loaded++
+			v.result.loaded = append(v.result.loaded, value)
+			continue
+		}
+		count.Refused++
+		v.result.receipt.Refused = append(v.result.receipt.Refused, v.refusal(ref, taken))
+	}
+	return nil
+}
+
+func (v *valueBatch) refusal(ref merge.Ref, taken *dhis2api.DataValue) Refusal {
+	for _, uid := range []string{taken.DataElement, taken.Period, taken.OrgUnit, taken.CategoryOptionCombo, taken.AttributeOptionCombo, ""} {
+		if reason, there := v.reasons[uid]; there {
+			reason.UID = ref.UID
+			return reason
+		}
+	}
+	return Refusal{Kind: ref.Kind, UID: ref.UID, Reason: "the server did not store it and gave no reason"}
+}
+
+// loadCompletions loads the completions of a data set.
+func (l *loader) loadCompletions(
+	ctx context.Context, subject Subject, taken iter.Seq2[*dhis2api.Completion, error], sink loadSink,
+) error {
+	work := func(ctx context.Context, batch []*dhis2api.Completion) (*loadResult, error) {
+		result := &loadResult{lines: len(batch)}
+		count := result.receipt.count(merge.Completion)
+		var kept, sent []*dhis2api.Completion
+		units, periods := map[string]bool{}, map[string]bool{}
+		for _, completion := range batch {
+			count.Taken++
+			if l.options.Skip != nil && l.options.Skip(CompletionRef(completion)) {
+				count.Skipped++
+				continue
+			}
+			kept = append(kept, completion)
+			sent = append(sent, l.payload.completion(completion))
+			units[completion.OrganisationUnit], periods[completion.Period] = true, true
+		}
+		if len(sent) == 0 {
+			return result, nil
+		}
+		reason, err := l.sendCompletions(ctx, sent)
+		if err != nil {
+			return nil, err
+		}
+		found, err := l.completionsOf(ctx, subject.DataSet, slices.Sorted(maps.Keys(units)), slices.Sorted(maps.Keys(periods)))
+		if err != nil {
+			return nil, err
+		}
+		for _, completion := range kept {
+			ref := CompletionRef(completion)
+			if there := found[ref]; there != nil {
+				count.Loaded++
+				result.loaded = append(result.loaded, there)
+				continue
+			}
+			count.Refused++
+			reason.UID = ref.UID
+			result.receipt.Refused = append(result.receipt.Refused, reason)
+		}
+		return result, nil
+	}
+	return inBatches(ctx, taken, l.options.BatchSize*flatFactor, l.options.Posters, work, sink.take)
+}
+
+// sendCompletions imports completions, and returns what to say of one that is not there afterwards.
+func (l *loader) sendCompletions(ctx context.Context, sent []*dhis2api.Completion) (Refusal, error) {
+	reason := Refusal{Kind: merge.Completion, Reason: "the server did not store it and gave no reason"}
+	for sends := 1; ; sends++ {
+		report, err := l.local.ImportCompletions(ctx, sent, dhis2api.DataValueImportOptions{})
+		var unknown *dhis2api.UnknownOutcomeError
+		if errors.As(err, &unknown) && sends < maxSends && ctx.Err() == nil {
+			continue
+		}
+		if err != nil {
+			return reason, err
+		}
+		for _, conflict := range report.Conflicts {
+			reason.Code, reason.Reason = conflict.Code, conflict.Message
+		}
+		return reason, nil
+	}
+}
+
+func (l *loader) completionsOf(ctx context.Context, dataSet string, units, periods []string) (map[merge.Ref]*dhis2api.Completion, error) {
+	found := map[merge.Ref]*dhis2api.Completion{}
+	for unitChunk := range slices.Chunk(units, unitsAtOnce) {
+		for periodChunk := range slices.Chunk(periods, periodsAtOnce) {
+			query := dhis2api.CompletionQuery{DataSets: []string{dataSet}, OrgUnits: unitChunk, Periods: periodChunk}
+			for completion, err := range l.local.Completions(ctx, query) {
+				if err != nil {
+					return nil, fmt.Errorf("read back completions: %w", err)
+				}
+				completion.AttributeOptionCombo = l.back.mapped(completion.AttributeOptionCombo)
+				found[CompletionRef(completion)] = completion
+			}
+		}
+	}
+	return found, nil
+}
