@@ -54,8 +54,9 @@ func Run(ctx context.Context, host Host, arguments []string) int {
 // commands lists all commands, in the order of a trip.
 func commands() []command {
 	return []command{
-		initCommand(), doctorCommand(),
+		initCommand(), doctorCommand(), prepareCommand(),
 		upCommand(), downCommand(),
+		reconcileCommand(), reportCommand(),
 		versionCommand(),
 	}
 }
