@@ -10,7 +10,7 @@ import (
 // field). It reads its arguments only; equal arguments give equal answers. Each created or deleted object and
 // each differing field of an object that stands on the kit before and now is in exactly one change.
 func Compare(record Record, rules Rules) []Change {
-	c := comparison{record: record, rules: rules}
+	c := comparison{record: record, rules: rules, created: map[Ref]Change{}}
 	if reason := firstOf(record.Local.Unreadable, record.Loaded.Unreadable); reason != "" {
 		return c.unreadableOnKit(reason)
 	}
@@ -155,8 +155,14 @@ func (c *comparison) compareCreated(ref Ref, local Object) {
 	case c.record.Central.Unreadable != "":
 		change.Verdict, change.Reason = Unclear, c.record.Central.Unreadable
 	case atCentral:
+		alike, differs := c.compareBothCreated(ref, local, central)
 		change.Verdict, change.Reason = AlreadyThere, reasonSame
-		c.compareBothCreated(ref, local, central)
+		if differs {
+			change.Reason = "central holds it too; what differs is listed by field"
+		}
+		if c.created[ref] = change; differs && !alike {
+			return // nothing of it is there already: the fields say all
+		}
 	case ref.Kind == Relationship && c.twin(local) != "":
 		change.Verdict, change.Reason = AlreadyThere, "central holds the same relationship as "+c.twin(local)
 	case c.record.Central.Deleted[ref]:
@@ -166,26 +172,26 @@ func (c *comparison) compareCreated(ref Ref, local Object) {
 	default:
 		change.Verdict, change.Reason = c.underParent(local.Parent)
 	}
-	if c.created == nil {
-		c.created = map[Ref]Change{}
-	}
 	c.created[ref] = change
 	c.add(change)
 }
 
-// compareBothCreated lists the fields in which central differs from an object that the kit created.
-func (c *comparison) compareBothCreated(ref Ref, local, central Object) {
+// compareBothCreated lists the fields in which central differs from an object that the kit created, and tells
+// whether there are fields that are alike and fields that differ, notes aside.
+func (c *comparison) compareBothCreated(ref Ref, local, central Object) (alike, differs bool) {
 	taken, wasTaken := c.record.Taken.Objects[ref]
 	for field, value := range local.Fields {
+		note := strings.HasPrefix(field, NotePrefix)
 		if value == "" || value == central.Fields[field] || wasTaken && value == taken.Fields[field] ||
 			c.ownerOfEnrollment(ref, field, taken.Fields[field], value) {
+			alike = alike || value != "" && !note
 			continue
 		}
+		differs = differs || !note
 		change := Change{
 			Ref: ref, Parent: local.Parent, Verb: Update, Field: field,
 			Base: taken.Fields[field], Local: value, Central: central.Fields[field],
 		}
-		note := strings.HasPrefix(field, NotePrefix)
 		switch {
 		case c.skip(local, field):
 			change.Verdict, change.Reason = OutOfScope, reasonSkipped
@@ -200,6 +206,7 @@ func (c *comparison) compareBothCreated(ref Ref, local, central Object) {
 		}
 		c.add(change)
 	}
+	return alike, differs
 }
 
 // twin returns the uid of central's relationship of the same type between the same ends; empty if none.
@@ -232,7 +239,10 @@ func (c *comparison) underParent(parent Ref) (Verdict, string) {
 		if creation.Verdict == Push || creation.Verdict == AlreadyThere {
 			return Push, ""
 		}
-		return creation.Verdict, fmt.Sprintf("depends on %s %s: %s", parent.Kind, parent.UID, creation.Reason)
+		if strings.HasPrefix(creation.Reason, "depends on ") {
+			return creation.Verdict, creation.Reason // the root of it all is named
+		}
+		return creation.Verdict, dependsOn(parent, creation.Reason)
 	}
 	_, atCentral := c.record.Central.Objects[parent]
 	_, wasTaken := c.record.Taken.Objects[parent]
@@ -241,13 +251,17 @@ func (c *comparison) underParent(parent Ref) (Verdict, string) {
 	case atCentral:
 		return Push, ""
 	case c.deletedAtCentral(parent):
-		return Conflict, fmt.Sprintf("depends on %s %s: %s", parent.Kind, parent.UID, reasonDeleted)
+		return Conflict, dependsOn(parent, reasonDeleted)
 	case wasTaken:
-		return Unclear, fmt.Sprintf("depends on %s %s: %s", parent.Kind, parent.UID, reasonNotListed)
+		return Unclear, dependsOn(parent, reasonNotListed)
 	case wasLoaded:
-		return OutOfScope, fmt.Sprintf("depends on %s %s: %s", parent.Kind, parent.UID, reasonStoodBefore)
+		return OutOfScope, dependsOn(parent, reasonStoodBefore)
 	}
 	return Push, "" // outside this record: central will say whether it knows it
+}
+
+func dependsOn(parent Ref, reason string) string {
+	return fmt.Sprintf("depends on %s %s: %s", parent.Kind, parent.UID, reason)
 }
 
 // ownerOfEnrollment tells whether the field is an owner that came with an enrollment of the same record, and

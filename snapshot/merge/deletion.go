@@ -42,28 +42,30 @@ func (c *comparison) compareGone(ref Ref, loaded Object) {
 func (c *comparison) goneWithParent(ref Ref, loaded Object, proven bool) bool {
 	_, taken := c.record.Taken.Objects[ref]
 	parent := loaded.Parent
-	for range maxDepth {
+	for child := ref; ; {
 		object, known := c.record.Loaded.Objects[parent]
-		if !known {
+		if !known || parent.Kind.rank() >= child.Kind.rank() { // broken input: nothing hangs on its like
 			return false
 		}
-		_, parentOnKit := c.record.Local.Objects[parent]
+		if _, stands := c.record.Local.Objects[parent]; stands {
+			return false
+		}
 		_, parentTaken := c.record.Taken.Objects[parent]
-		if !parentOnKit && (c.deletedOnKit(parent) || !proven) && (parentTaken || !taken) {
+		if (c.deletedOnKit(parent) || !proven) && (parentTaken || !taken) {
 			return true
 		}
-		parent = object.Parent
+		child, parent = parent, object.Parent
 	}
-	return false
 }
 
 // lookBelow judges a proven deletion of an object that central still holds.
 func (c *comparison) lookBelow(root Ref) (Verdict, string) {
-	for _, ref := range below(root, c.record.Local) {
-		return Unclear, fmt.Sprintf("%s %s below it still stands on the kit", ref.Kind, ref.UID)
+	if standing := c.below(root, c.record.Local); len(standing) > 0 {
+		first := slices.MinFunc(standing, Ref.Compare)
+		return Unclear, fmt.Sprintf("%s %s below it still stands on the kit", first.Kind, first.UID)
 	}
 	taken, central := c.record.Taken, c.record.Central
-	refs := append(below(root, taken), below(root, central)...)
+	refs := append(c.below(root, taken), c.below(root, central)...)
 	refs = append(refs, root)
 	slices.SortFunc(refs, Ref.Compare)
 	var news []string
@@ -125,32 +127,35 @@ func (c *comparison) changedFields(a, b Object) []string {
 
 // below returns the objects of a face that hang under root at any depth, and the relationships that end in
 // root or in one of them; root itself is not among them. The order is not defined.
-func below(root Ref, face Face) []Ref {
+func (c *comparison) below(root Ref, face Face) []Ref {
 	var refs []Ref
 	ends := map[string]bool{string(root.Kind) + "." + root.UID: true}
 	for ref, object := range face.Objects {
-		if ref != root && isBelow(root, object, face) {
+		if ref != root && c.isBelow(root, object, face) {
 			refs = append(refs, ref)
 			ends[string(ref.Kind)+"."+ref.UID] = true
 		}
 	}
 	for ref, object := range face.Objects {
-		if ref.Kind == Relationship && ref != root && (ends[object.Fields[FieldFrom]] || ends[object.Fields[FieldTo]]) && !isBelow(root, object, face) {
+		if ref.Kind == Relationship && ref != root && (ends[object.Fields[FieldFrom]] || ends[object.Fields[FieldTo]]) && !c.isBelow(root, object, face) {
 			refs = append(refs, ref)
 		}
 	}
 	return refs
 }
 
-// isBelow tells whether root is among the object's ancestors in the face.
-func isBelow(root Ref, object Object, face Face) bool {
+// isBelow tells whether root is among the object's ancestors in the face, or, where the face lacks one of them,
+// as another face knows it.
+func (c *comparison) isBelow(root Ref, object Object, face Face) bool {
 	for range maxDepth {
 		if object.Parent == root {
 			return true
 		}
 		parent, known := face.Objects[object.Parent]
 		if !known {
-			return false
+			if parent, known = c.object(object.Parent); !known {
+				return false
+			}
 		}
 		object = parent
 	}

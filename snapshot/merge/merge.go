@@ -44,9 +44,9 @@
 //   - Loaded, but not taken (it stood on the kit before): every change is out of scope.
 //   - A creation depends on its parent: if the parent is deleted at central it is a conflict, and if the
 //     parent's own creation does not go, it shares its verdict.
-//   - Created on both sides: the fields that local holds and central holds alike are one creation that is
-//     already there; each that local holds and central does not hold alike is a conflict with an empty base;
-//     what only central holds is no change.
+//   - Created on both sides: the fields that both hold alike are together one creation that is already there
+//     (none, if they have none alike); each that local holds and central does not hold alike is a conflict
+//     with an empty base; what only central holds is no change.
 //   - A relationship is also already there when central holds one of its type between its ends under
 //     another uid. Neither relationships nor notes are ever rewritten: a difference in one is out of scope.
 //   - An owner that appears with an enrollment in its program and equals the enrollment's unit is a part of

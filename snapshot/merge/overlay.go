@@ -11,7 +11,7 @@ type Base struct {
 	// Taken and Loaded are the field's values in the two faces; ignored for existence.
 	Taken, Loaded string
 	// TakenPresent and LoadedPresent tell whether the face holds the object (Field empty) or the field. A
-	// field that is there implies that its object is.
+	// field's base means nothing in a face that does not hold the object.
 	TakenPresent, LoadedPresent bool
 }
 
@@ -47,7 +47,7 @@ func Overlay(record Record, bases []Base) Record {
 		return record
 	}
 	c := comparison{record: record}
-	taken, loaded := newLayer(record.Taken), newLayer(record.Loaded)
+	taken, loaded := newLayer(&c, record.Taken), newLayer(&c, record.Loaded)
 	for _, base := range bases {
 		known, _ := c.object(base.Ref)
 		taken.apply(base.Ref, known.Parent, base.Field, base.Taken, base.TakenPresent)
@@ -59,29 +59,30 @@ func Overlay(record Record, bases []Base) Record {
 
 // layer is a face that is being corrected: its maps are its own, and the fields of the objects in own too.
 type layer struct {
-	face Face
-	own  map[Ref]bool
+	record *comparison
+	face   Face
+	own    map[Ref]bool
 }
 
-func newLayer(face Face) *layer {
+func newLayer(record *comparison, face Face) *layer {
 	face.Objects, face.Deleted = maps.Clone(face.Objects), maps.Clone(face.Deleted)
 	if face.Objects == nil {
 		face.Objects = map[Ref]Object{}
 	}
-	return &layer{face: face, own: map[Ref]bool{}}
+	return &layer{record: record, face: face, own: map[Ref]bool{}}
 }
 
 func (l *layer) apply(ref, parent Ref, field, value string, present bool) {
 	object, there := l.face.Objects[ref]
 	if field == "" && !present {
-		for _, under := range below(ref, l.face) {
+		for _, under := range l.record.below(ref, l.face) {
 			l.remove(under)
 		}
 		l.remove(ref)
 		return
 	}
 	if !there {
-		if !present {
+		if field != "" {
 			return
 		}
 		object = Object{Ref: ref, Parent: parent}

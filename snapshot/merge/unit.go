@@ -18,7 +18,7 @@ func (c *comparison) holdTogether(ref Ref, local Object, changes []Change) {
 		}
 	}
 	for again := true; again; {
-		again = false
+		again = c.valuesNeedStatus(ref, changes)
 		for i := range changes {
 			if changes[i].Verdict != Conflict {
 				continue
@@ -31,7 +31,6 @@ func (c *comparison) holdTogether(ref Ref, local Object, changes []Change) {
 			}
 		}
 	}
-	c.valuesNeedStatus(ref, changes)
 }
 
 func hold(change *Change, with string) {
@@ -53,21 +52,24 @@ func (c *comparison) centralOnly(ref Ref, local Object) []string {
 
 // valuesNeedStatus holds the data values of an event that central keeps as a plan, unless the status that
 // makes it a visit goes with them. DHIS2: a SCHEDULE, OVERDUE or SKIPPED event takes no values (E1315).
-func (c *comparison) valuesNeedStatus(ref Ref, changes []Change) {
+// It tells whether it held any.
+func (c *comparison) valuesNeedStatus(ref Ref, changes []Change) (held bool) {
 	central, atCentral := c.record.Central.Objects[ref]
 	if ref.Kind != Event || !atCentral || !planned(central.Fields[FieldStatus]) {
-		return
+		return false
 	}
 	for _, change := range changes {
 		if change.Field == FieldStatus && change.Verdict == Push && !planned(change.Local) {
-			return
+			return false
 		}
 	}
 	for i := range changes {
 		if changes[i].Verdict == Push && IsUID(changes[i].Field) {
 			hold(&changes[i], FieldStatus)
+			held = true
 		}
 	}
+	return held
 }
 
 // planned tells whether an event of that status has not taken place.
