@@ -3,7 +3,6 @@ package dhis2sim
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -247,20 +246,4 @@ func mayAccess(a *account, o object, place int, right byte) bool {
 		}
 	}
 	return false
-}
-
-// number is a JSON number as an int64, 0 when it is none.
-func number(v any) int64 {
-	switch n := v.(type) {
-	case json.Number:
-		i, _ := n.Int64()
-		return i
-	case float64:
-		return int64(n)
-	case int:
-		return int64(n)
-	case int64:
-		return n
-	}
-	return 0
 }

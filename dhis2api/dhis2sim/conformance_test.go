@@ -121,7 +121,7 @@ func (p *replay) play(c conversation) []string {
 			}
 		}
 		if status != s.Response.Status {
-			differences = append(differences, fmt.Sprintf("%s: status: recorded %d, got %d: %.300v", s.Name, s.Response.Status, status, body))
+			differences = append(differences, fmt.Sprintf("%s: status: recorded %d, got %d: %.300s", s.Name, s.Response.Status, status, fmt.Sprint(body)))
 		}
 		if page, ok := want.(map[string]any); ok && page["_text"] != nil {
 			want = nil
@@ -142,7 +142,7 @@ func (p *replay) play(c conversation) []string {
 var (
 	timePattern    = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d`)
 	elevenLetters  = regexp.MustCompile(`[A-Za-z0-9]{11}`)
-	variable       = regexp.MustCompile(`\$\{(\w+)\}`)
+	placeholder    = regexp.MustCompile(`\$\{(\w+)\}`)
 	millisInName   = regexp.MustCompile(`\(\d{13}\)`)
 	comparedFields = fields(`status httpStatusCode errorCode version trackedEntities trackedEntity trackedEntityType orgUnit orgUnits inactive deleted
 potentialDuplicate attributes attribute value enrollments enrollment program programStage events event occurredAt enrolledAt scheduledAt
@@ -186,7 +186,7 @@ func (p *replay) hear(v any) {
 // ask sends a step's request with the variables filled in.
 func (p *replay) ask(s step, variables map[string]string) (int, any) {
 	fill := func(text string) string {
-		return variable.ReplaceAllStringFunc(text, func(v string) string {
+		return placeholder.ReplaceAllStringFunc(text, func(v string) string {
 			if value, ok := variables[v[2:len(v)-1]]; ok {
 				return value
 			}
@@ -389,7 +389,7 @@ func (r reduction) reduce(v any, field string) any {
 
 // diff describes where two reduced answers differ.
 func diff(want, got any, at string) []string {
-	differ := []string{fmt.Sprintf("%s: recorded %.200v, got %.200v", cmp.Or(at, "."), want, got)}
+	differ := []string{fmt.Sprintf("%s: recorded %.200s, got %.200s", cmp.Or(at, "."), fmt.Sprint(want), fmt.Sprint(got))}
 	switch want := want.(type) {
 	case map[string]any:
 		other, ok := got.(map[string]any)

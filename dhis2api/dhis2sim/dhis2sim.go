@@ -42,6 +42,7 @@ type Server struct {
 	// any other, and a job, for writing.
 	mu         sync.RWMutex
 	metadata   *metadataStore
+	tasks      map[string]*task // by KIND/UID
 	tracker    *trackerStore
 	aggregate  *aggregateStore
 	files      map[string]*fileResource
@@ -73,6 +74,7 @@ func New(options Options) (*Server, error) {
 		mux:        http.NewServeMux(),
 		metadata:   newMetadataStore(),
 		tracker:    newTrackerStore(),
+		tasks:      map[string]*task{},
 		aggregate:  newAggregateStore(),
 		files:      map[string]*fileResource{},
 		dataStore:  map[string]map[string]any{},
@@ -92,6 +94,7 @@ func New(options Options) (*Server, error) {
 	s.faults.seen = map[string]int{}
 	s.populate()
 	s.systemRoutes()
+	s.taskRoutes()
 	s.userRoutes()
 	s.metadataRoutes()
 	s.aggregateRoutes()

@@ -1,19 +1,121 @@
 package dhis2sim
 
 import (
+	"maps"
 	"net/http"
+	"slices"
+	"strconv"
 	"sync"
+	"time"
 )
+
+// Fault is a misbehaviour. The first injected fault that matches a request applies to it, and no other.
+// Without any of the answers below, the request is only delayed.
+type Fault struct {
+	// Match chooses the requests; nil chooses all.
+	Match func(*http.Request) bool
+	// Times is how many requests it applies to; 0 is every one until it is removed.
+	Times int
+	// Delay comes before the request is looked at.
+	Delay time.Duration
+
+	// Status answers with this status instead of doing anything, with Body of type ContentType (HTML when
+	// empty) and, with RetryAfter, that header in seconds.
+	Status            int
+	Body, ContentType string
+	RetryAfter        time.Duration
+	// LoginPage answers 200 with DHIS2's login page instead of doing anything.
+	LoginPage bool
+	// CutBefore cuts the connection before anything was done, CutAfter when all was done.
+	CutBefore, CutAfter bool
+	// Truncate does what was asked, and sends half of the answer as if it were the whole.
+	Truncate bool
+}
 
 // faults misbehave on purpose and count the requests seen.
 type faults struct {
-	mu   sync.Mutex
-	seen map[string]int // requests by "METHOD path"
+	mu       sync.Mutex
+	injected []*Fault
+	seen     map[string]int // requests by "METHOD path"
 }
 
-func (f *faults) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
+// Inject makes the server misbehave until the fault is used up or removed. Removing it twice is no error.
+func (s *Server) Inject(fault Fault) (remove func()) {
+	s.faults.mu.Lock()
+	defer s.faults.mu.Unlock()
+	injected := &fault
+	s.faults.injected = append(s.faults.injected, injected)
+	return func() {
+		s.faults.mu.Lock()
+		defer s.faults.mu.Unlock()
+		s.faults.injected = slices.DeleteFunc(s.faults.injected, func(f *Fault) bool { return f == injected })
+	}
+}
+
+// Requests are the numbers of requests seen so far by "METHOD path", the path without API version and ".json".
+func (s *Server) Requests() map[string]int {
+	s.faults.mu.Lock()
+	defer s.faults.mu.Unlock()
+	return maps.Clone(s.faults.seen)
+}
+
+// next is a copy of the fault that applies to a request, nil when none does.
+func (f *faults) next(r *http.Request) *Fault {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.seen[r.Method+" "+r.URL.Path]++
-	f.mu.Unlock()
-	next.ServeHTTP(w, r)
+	for i, fault := range f.injected {
+		if fault.Match != nil && !fault.Match(r) {
+			continue
+		}
+		applied := *fault
+		if fault.Times == 1 {
+			f.injected = slices.Delete(slices.Clone(f.injected), i, i+1)
+		} else if fault.Times > 1 {
+			fault.Times--
+		}
+		return &applied
+	}
+	return nil
+}
+
+func (f *faults) serve(w http.ResponseWriter, r *http.Request, server http.Handler) {
+	fault := f.next(r)
+	if fault == nil {
+		server.ServeHTTP(w, r)
+		return
+	}
+	if fault.Delay > 0 {
+		select {
+		case <-time.After(fault.Delay):
+		case <-r.Context().Done():
+			return
+		}
+	}
+	switch {
+	case fault.CutBefore:
+		panic(http.ErrAbortHandler) // how net/http cuts a connection
+	case fault.CutAfter:
+		server.ServeHTTP(newAnswer(http.Header{}), r)
+		panic(http.ErrAbortHandler)
+	case fault.LoginPage:
+		loginPage(w, r)
+	case fault.Status != 0:
+		if fault.RetryAfter > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(fault.RetryAfter/time.Second)))
+		}
+		if fault.ContentType == "" {
+			fault.ContentType = "text/html"
+		}
+		w.Header().Set("Content-Type", fault.ContentType)
+		w.WriteHeader(fault.Status)
+		_, _ = w.Write([]byte(fault.Body))
+	case fault.Truncate:
+		whole := newAnswer(w.Header())
+		server.ServeHTTP(whole, r)
+		w.WriteHeader(whole.status)
+		_, _ = w.Write(whole.body.Bytes()[:whole.body.Len()/2])
+	default:
+		server.ServeHTTP(w, r)
+	}
 }

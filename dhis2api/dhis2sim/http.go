@@ -32,7 +32,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, h handler, exclus
 		return // the client has gone
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	out := &answer{header: w.Header(), status: http.StatusOK}
+	out := newAnswer(w.Header())
 	func() {
 		if exclusive {
 			s.mu.Lock()
@@ -55,6 +55,8 @@ type answer struct {
 	status int
 	body   bytes.Buffer
 }
+
+func newAnswer(header http.Header) *answer { return &answer{header: header, status: http.StatusOK} }
 
 func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) WriteHeader(status int)      { a.status = status }

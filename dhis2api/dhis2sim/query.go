@@ -2,7 +2,6 @@ package dhis2sim
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -249,10 +248,4 @@ func page(r *http.Request, found []object) ([]object, object, error) {
 	}
 	from := min((number-1)*size, len(found))
 	return found[from:min(from+size, len(found))], pager, nil
-}
-
-// isNumber tells a JSON number from the rest.
-func isNumber(v any) bool {
-	_, ok := v.(json.Number)
-	return ok
 }

@@ -208,15 +208,15 @@ var families = []family{
 	{"programs", "programSections", "programSections", "program"},
 }
 
-// part is an object that lives inside another and has no class of its own.
-type part struct {
-	owner    string // the part's property that names the object around it
-	subject  string // the part's property that names what it is about
+// embedded is an object that lives inside another and has no class of its own.
+type embedded struct {
+	owner    string // its property that names the object around it
+	subject  string // its property that names what it is about
 	defaults string // as of a class
 }
 
-// parts are the parts by the property that lists them.
-var parts = map[string]part{
+// embeddedLists are the embedded objects by the property that lists them.
+var embeddedLists = map[string]embedded{
 	"dataSetElements":                {owner: "dataSet", subject: "dataElement"},
 	"programStageDataElements":       {"programStage", "dataElement", `{"compulsory":false,"allowProvidedElsewhere":false,"displayInReports":false,"allowFutureDate":false,"renderOptionsAsRadio":false,"skipSynchronization":false,"skipAnalytics":false}`},
 	"programTrackedEntityAttributes": {"program", "trackedEntityAttribute", `{"mandatory":false,"displayInList":false,"allowFutureDate":false,"renderOptionsAsRadio":false,"searchable":false}`},

@@ -2,8 +2,10 @@ package dhis2sim
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -101,6 +103,28 @@ func text(v any) string {
 func list(v any) []any {
 	l, _ := v.([]any)
 	return l
+}
+
+// number is a JSON number as an int64, 0 when it is none.
+func number(v any) int64 {
+	switch n := v.(type) {
+	case json.Number:
+		i, _ := n.Int64()
+		return i
+	case int:
+		return int64(n)
+	case int64:
+		return n
+	}
+	return 0
+}
+
+// looseNumber is a parameter as a JSON number, nil when it is none.
+func looseNumber(text string) any {
+	if _, err := strconv.ParseInt(text, 10, 64); err != nil {
+		return nil
+	}
+	return json.Number(text)
 }
 
 // refUID is the id that a reference ({"id": ...}) or a bare uid names.

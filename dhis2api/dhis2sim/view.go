@@ -178,7 +178,7 @@ func (v viewer) dataSetElementsOf(dataElement string) any {
 }
 
 // value is what the filter shows of a property's value: a reference is {"id"} unless the filter asks for
-// more, a part shows everything.
+// more, an embedded object shows everything.
 func (v viewer) value(class, name string, value any, below *fieldFilter) any {
 	switch value := value.(type) {
 	case []any:
@@ -200,8 +200,8 @@ func (v viewer) value(class, name string, value any, below *fieldFilter) any {
 			}
 			below = everything
 		}
-		if parts[name].owner != "" {
-			value = v.part(name, value)
+		if embeddedLists[name].owner != "" {
+			value = v.embedded(name, value)
 		}
 		return v.object("", value, below)
 	}
@@ -226,9 +226,9 @@ func (v viewer) reference(class, uid string, below *fieldFilter) any {
 	return reference(uid)
 }
 
-// part adds to a part what it shows of its surroundings.
-func (v viewer) part(name string, o object) object {
-	p := parts[name]
+// embedded adds to an embedded object what it shows of its surroundings.
+func (v viewer) embedded(name string, o object) object {
+	p := embeddedLists[name]
 	if p.subject != "trackedEntityAttribute" {
 		return o
 	}

@@ -1,0 +1,442 @@
+package dhis2sim
+
+import (
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// metadataRoutes serves every class alike: lists, single objects, exports and imports. What no other route
+// knows ends here, and is a page that says 404 where it names no class either.
+func (s *Server) metadataRoutes() {
+	s.handle("GET /api/metadata", s.exportMetadata)
+	s.handle("POST /api/metadata", s.postMetadata)
+	for _, path := range []string{"version", "versions", "version/history"} {
+		s.handle("GET /api/metadata/"+path, func(w http.ResponseWriter, _ *http.Request, _ *account) {
+			writeError(w, http.StatusBadRequest, "E1003", "Metadata versioning is not enabled for this instance.")
+		})
+	}
+	s.handle("/api/", s.serveClass)
+	s.mux.HandleFunc("/", notFoundPage)
+}
+
+func notFoundPage(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html;charset=utf-8")
+	w.WriteHeader(http.StatusNotFound)
+	_, _ = w.Write([]byte("<!doctype html><html lang=\"en\"><head><title>HTTP Status 404 – Not Found</title></head><body><h1>HTTP Status 404 – Not Found</h1></body></html>"))
+}
+
+// notFound answers that there is no such object.
+func notFound(w http.ResponseWriter, class, uid string) {
+	writeError(w, http.StatusNotFound, "E1005", simpleName(class)+" with id "+uid+" could not be found.")
+}
+
+// serveClass serves /api/CLASS, /api/CLASS/UID and what lies below.
+func (s *Server) serveClass(w http.ResponseWriter, r *http.Request, caller *account) {
+	path := strings.Split(strings.Trim(strings.TrimPrefix(r.URL.Path, "/api/"), "/"), "/")
+	class := path[0]
+	if _, known := classes[class]; !known {
+		notFoundPage(w, r)
+		return
+	}
+	if len(path) == 1 {
+		switch r.Method {
+		case http.MethodGet:
+			s.list(w, r, class, caller)
+		case http.MethodPost:
+			s.createObject(w, r, class, caller)
+		default:
+			writeError(w, http.StatusMethodNotAllowed, "", "Request method '"+r.Method+"' is not supported")
+		}
+		return
+	}
+	o := s.object(class, path[1])
+	if o == nil || !s.mayRead(caller, o) {
+		if len(path) == 3 && path[2] == "metadata" { // the one 404 without a code
+			writeError(w, http.StatusNotFound, "", simpleName(class)+" not found for uid: "+path[1])
+			return
+		}
+		notFound(w, class, path[1])
+		return
+	}
+	switch {
+	case len(path) == 2 && r.Method == http.MethodGet:
+		s.show(w, r, class, o)
+	case len(path) == 2 && r.Method == http.MethodPut:
+		s.replaceObject(w, r, class, o, caller)
+	case len(path) == 2 && r.Method == http.MethodPatch:
+		s.patchObject(w, r, class, o, caller)
+	case len(path) == 2 && r.Method == http.MethodDelete:
+		s.finishObject(w, class, path[1], http.StatusOK, s.importMetadata(bundle{class: {o}}, metadataOptions{strategy: "DELETE", atomic: true}, caller))
+	case len(path) == 3 && path[2] == "metadata" && dependencies[class] != nil && r.Method == http.MethodGet:
+		s.exportWithDependencies(w, r, class, o)
+	case len(path) == 3 && r.Method == http.MethodGet:
+		viewer := viewer{Server: s}
+		writeJSON(w, http.StatusOK, viewer.object(class, o, parseFields(path[2]+"["+r.URL.Query().Get("fields")+"]")))
+	case len(path) == 4 && (r.Method == http.MethodPost || r.Method == http.MethodDelete):
+		s.changeMembership(w, r, class, o, path[2], path[3], caller)
+	default:
+		notFoundPage(w, r)
+	}
+}
+
+func (s *Server) viewer(parameters url.Values) viewer {
+	return viewer{Server: s, withoutDefaults: parameters.Get("defaults") == "EXCLUDE", withoutSharing: parameters.Get("skipSharing") == "true"}
+}
+
+// fieldsOf joins the `fields` parameters.
+func fieldsOf(parameters url.Values, otherwise string) *fieldFilter {
+	if given := strings.Join(parameters["fields"], ","); given != "" {
+		return parseFields(given)
+	}
+	return parseFields(otherwise)
+}
+
+func (s *Server) list(w http.ResponseWriter, r *http.Request, class string, caller *account) {
+	parameters := r.URL.Query()
+	viewer := s.viewer(parameters)
+	found, err := query{viewer, class, parameters}.find(caller)
+	if err != nil {
+		writeError(w, http.StatusBadRequest, "E2015", err.Error())
+		return
+	}
+	found, pager, err := page(r, found)
+	if err != nil {
+		writeError(w, http.StatusBadRequest, "", err.Error())
+		return
+	}
+	filter := fieldsOf(parameters, "id,displayName")
+	shown := make([]any, len(found))
+	for i, o := range found {
+		shown[i] = viewer.object(class, o, filter)
+	}
+	answer := object{class: shown}
+	if pager != nil {
+		answer["pager"] = pager
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+func (s *Server) show(w http.ResponseWriter, r *http.Request, class string, o object) {
+	parameters := r.URL.Query()
+	writeJSON(w, http.StatusOK, s.viewer(parameters).object(class, o, fieldsOf(parameters, "*")))
+}
+
+// exportMetadata exports everything, or the classes named by the parameters, each with its own fields,
+// filter and order.
+func (s *Server) exportMetadata(w http.ResponseWriter, r *http.Request, caller *account) {
+	parameters := r.URL.Query()
+	selected := []string{}
+	for name := range parameters {
+		class, _, _ := strings.Cut(name, ":")
+		if _, known := classes[class]; known && parameters.Get(class) != "false" && !slices.Contains(selected, class) {
+			selected = append(selected, class)
+		}
+	}
+	if len(selected) == 0 {
+		if !caller.may("F_METADATA_EXPORT") {
+			writeError(w, http.StatusForbidden, "E1006", "Access is denied. User is not authorized to export metadata.")
+			return
+		}
+		selected = slices.Collect(maps.Keys(classes))
+	}
+	if parameters.Has("users") && !caller.may("F_USER_VIEW") && !caller.may("F_METADATA_EXPORT") {
+		writeError(w, http.StatusForbidden, "E1006", "Access is denied. User is not authorized to export users.")
+		return
+	}
+	export := s.exportHead()
+	for _, class := range selected {
+		own := url.Values{}
+		for _, name := range []string{"fields", "filter", "order", "rootJunction"} {
+			own[name] = parameters[name]
+			if specific, ok := parameters[class+":"+name]; ok {
+				own[name] = specific
+			}
+		}
+		viewer := s.viewer(parameters)
+		found, err := query{viewer, class, own}.find(caller)
+		if err != nil {
+			writeError(w, http.StatusBadRequest, "E2015", err.Error())
+			return
+		}
+		filter := fieldsOf(own, ":owner")
+		for _, o := range found {
+			export[class] = append(list(export[class]), viewer.object(class, o, filter))
+		}
+	}
+	writeJSON(w, http.StatusOK, export)
+}
+
+// exportHead is what every export begins with.
+func (s *Server) exportHead() object {
+	return object{"system": object{"id": nil, "rev": s.revision(), "version": s.options.Version, "date": s.now().Format("2006-01-02T15:04:05.000-0700")}}
+}
+
+// dependencies are the properties that an export by dependency follows, by class; a dot goes through a part.
+var dependencies = map[string][]string{
+	"programs":                     strings.Fields("categoryCombo dataEntryForm trackedEntityType programSections notificationTemplates programStages programTrackedEntityAttributes.trackedEntityAttribute programIndicators programRuleVariables"),
+	"dataSets":                     strings.Fields("dataSetElements.dataElement dataSetElements.categoryCombo sections indicators dataEntryForm legendSets categoryCombo compulsoryDataElementOperands.dataElement compulsoryDataElementOperands.categoryOptionCombo"),
+	"categoryCombos":               strings.Fields("categories categoryOptionCombos"),
+	"dashboards":                   strings.Fields("dashboardItems.visualization dashboardItems.eventVisualization dashboardItems.eventChart dashboardItems.eventReport dashboardItems.map dashboardItems.reports dashboardItems.resources"),
+	"dataElementGroups":            strings.Fields("dataElements legendSets"),
+	"optionSets":                   strings.Fields("options"),
+	"optionGroups":                 strings.Fields("optionSet options"),
+	"categories":                   strings.Fields("categoryOptions"),
+	"categoryOptionCombos":         strings.Fields("categoryOptions"),
+	"dataElements":                 strings.Fields("categoryCombo optionSet commentOptionSet"),
+	"sections":                     strings.Fields("dataElements indicators greyedFields.dataElement greyedFields.categoryOptionCombo"),
+	"indicators":                   strings.Fields("indicatorType"),
+	"trackedEntityAttributes":      strings.Fields("optionSet"),
+	"programSections":              strings.Fields("trackedEntityAttributes"),
+	"programStages":                strings.Fields("notificationTemplates programStageDataElements.dataElement programStageSections dataEntryForm"),
+	"programStageSections":         strings.Fields("programIndicators"),
+	"programRuleVariables":         strings.Fields("trackedEntityAttribute dataElement programStage"),
+	"programRules":                 strings.Fields("programRuleActions"),
+	"programRuleActions":           strings.Fields("dataElement trackedEntityAttribute programIndicator programStageSection programStage optionGroup"),
+	"programNotificationTemplates": strings.Fields("recipientProgramAttribute recipientDataElement"),
+}
+
+// exportWithDependencies exports an object with what it needs to work on another server.
+func (s *Server) exportWithDependencies(w http.ResponseWriter, r *http.Request, class string, o object) {
+	viewer := s.viewer(r.URL.Query())
+	export := s.exportHead()
+	filter := parseFields(":owner")
+	done := map[string]bool{}
+	var add func(class, uid string)
+	add = func(class, uid string) {
+		o := s.object(class, uid)
+		if o == nil || done[class+uid] {
+			return
+		}
+		done[class+uid] = true
+		if viewer.withoutDefaults && isDefault(class, o) {
+			return
+		}
+		export[class] = append(list(export[class]), viewer.object(class, o, filter))
+		for _, value := range list(o["attributeValues"]) {
+			add("attributes", refUID(value.(object)["attribute"]))
+		}
+		for _, path := range dependencies[class] {
+			names := strings.Split(path, ".")
+			inside := class
+			if len(names) > 1 {
+				inside = ""
+			}
+			target := referredClass(inside, names[len(names)-1])
+			for _, value := range (query{viewer: viewer}).valuesAt(class, o, names) {
+				add(target, refUID(value))
+			}
+		}
+		if class == "programs" {
+			for _, rule := range s.referrers("programRules", "program", uid) {
+				add("programRules", rule)
+			}
+		}
+	}
+	add(class, text(o["id"]))
+	writeJSON(w, http.StatusOK, export)
+}
+
+// readBundle reads a metadata payload: lists of objects by class.
+func readBundle(r *http.Request) (bundle, error) {
+	payload, err := readJSON(r)
+	if err != nil {
+		return nil, err
+	}
+	b := bundle{}
+	classes, _ := payload.(object)
+	for class, value := range classes {
+		for _, item := range list(value) {
+			if o, ok := item.(object); ok {
+				b[class] = append(b[class], o)
+			}
+		}
+	}
+	return b, nil
+}
+
+func metadataOptionsOf(parameters url.Values) metadataOptions {
+	options := metadataOptions{
+		strategy:    "CREATE_AND_UPDATE",
+		validate:    parameters.Get("importMode") == "VALIDATE",
+		atomic:      parameters.Get("atomicMode") != "NONE",
+		byCode:      parameters.Get("identifier") == "CODE",
+		skipSharing: parameters.Get("skipSharing") == "true",
+		full:        parameters.Get("importReportMode") == "FULL",
+	}
+	switch strategy := parameters.Get("importStrategy"); strategy {
+	case "CREATE", "UPDATE", "DELETE":
+		options.strategy = strategy
+	}
+	return options
+}
+
+func (s *Server) postMetadata(w http.ResponseWriter, r *http.Request, caller *account) {
+	b, err := readBundle(r)
+	if err != nil {
+		writeError(w, http.StatusConflict, "", "Failed to parse JSON: "+err.Error())
+		return
+	}
+	options := metadataOptionsOf(r.URL.Query())
+	if r.URL.Query().Get("async") == "true" {
+		s.startTask(w, r, "METADATA_IMPORT", func() any { return s.importMetadata(b, options, caller) })
+		return
+	}
+	report := s.importMetadata(b, options, caller)
+	response := struct {
+		metadataReport
+		ResponseType string `json:"responseType"`
+	}{report, "ImportReport"}
+	if report.Status != "OK" {
+		writeMessage(w, http.StatusConflict, "WARNING", "One or more errors occurred, please see full details in import report.", response)
+		return
+	}
+	writeMessage(w, http.StatusOK, "OK", "", response)
+}
+
+// createObject serves POST /api/CLASS.
+func (s *Server) createObject(w http.ResponseWriter, r *http.Request, class string, caller *account) {
+	o, ok := readObject(w, r)
+	if !ok {
+		return
+	}
+	if o["id"] == nil {
+		o["id"] = newUID()
+	}
+	uid := text(o["id"])
+	w.Header().Set("Location", baseURL(r)+"/api/"+class+"/"+uid)
+	s.finishObject(w, class, uid, http.StatusCreated, s.importMetadata(bundle{class: {o}}, metadataOptions{strategy: "CREATE", atomic: true}, caller))
+}
+
+// replaceObject serves PUT /api/CLASS/UID.
+func (s *Server) replaceObject(w http.ResponseWriter, r *http.Request, class string, old object, caller *account) {
+	o, ok := readObject(w, r)
+	if !ok {
+		return
+	}
+	s.updateObject(w, class, old, o, caller)
+}
+
+func (s *Server) updateObject(w http.ResponseWriter, class string, old, o object, caller *account) {
+	o["id"] = old["id"]
+	s.finishObject(w, class, text(old["id"]), http.StatusOK, s.importMetadata(bundle{class: {o}}, metadataOptions{strategy: "UPDATE", atomic: true}, caller))
+}
+
+// readObject reads one object from the body, or answers why it cannot.
+func readObject(w http.ResponseWriter, r *http.Request) (object, bool) {
+	payload, err := readJSON(r)
+	o, ok := payload.(object)
+	if err != nil || !ok {
+		writeError(w, http.StatusBadRequest, "", "Unable to parse the request body as a JSON object")
+		return nil, false
+	}
+	return o, true
+}
+
+// finishObject answers a change of one object.
+func (s *Server) finishObject(w http.ResponseWriter, class, uid string, success int, report metadataReport) {
+	response := object{"uid": uid, "klass": javaClass(class), "errorReports": []metadataError{}, "responseType": "ObjectReport"}
+	for _, t := range report.TypeReports {
+		for _, o := range t.ObjectReports {
+			if len(o.ErrorReports) > 0 {
+				w.Header().Del("Location")
+				response["errorReports"] = o.ErrorReports
+				writeMessage(w, http.StatusConflict, "ERROR", "One or more errors occurred, please see full details in import report.", response)
+				return
+			}
+		}
+	}
+	writeMessage(w, success, "OK", "", response)
+}
+
+// patchObject serves PATCH /api/CLASS/UID with a JSON patch.
+func (s *Server) patchObject(w http.ResponseWriter, r *http.Request, class string, old object, caller *account) {
+	payload, err := readJSON(r)
+	operations, ok := payload.([]any)
+	if err != nil || !ok {
+		writeError(w, http.StatusBadRequest, "", "Invalid JSON patch")
+		return
+	}
+	o := maps.Clone(old)
+	for _, item := range operations {
+		operation, _ := item.(object)
+		path := strings.Split(strings.Trim(text(operation["path"]), "/"), "/")
+		if !patch(o, text(operation["op"]), path, operation) {
+			writeError(w, http.StatusBadRequest, "", "Invalid JSON patch operation on "+text(operation["path"]))
+			return
+		}
+	}
+	s.updateObject(w, class, old, o, caller)
+}
+
+// patch carries out one operation; parents on the way are copied, for they belong to the stored object.
+func patch(o object, op string, path []string, operation object) bool {
+	name := path[0]
+	if len(path) > 1 {
+		switch inner := o[name].(type) {
+		case object:
+			inner = maps.Clone(inner)
+			o[name] = inner
+			return patch(inner, op, path[1:], operation)
+		case []any:
+			inner = slices.Clone(inner)
+			place, err := strconv.Atoi(path[1])
+			switch {
+			case op == "add" && path[1] == "-":
+				inner = append(inner, operation["value"])
+			case err != nil || place < 0 || place >= len(inner):
+				return false
+			case op == "add":
+				inner = slices.Insert(inner, place, operation["value"])
+			case op == "replace":
+				inner[place] = operation["value"]
+			case op == "remove":
+				inner = slices.Delete(inner, place, place+1)
+			}
+			o[name] = inner
+			return true
+		}
+		if op == "add" && path[1] == "-" {
+			o[name] = []any{operation["value"]}
+			return true
+		}
+		return false
+	}
+	switch op {
+	case "add", "replace":
+		o[name] = operation["value"]
+	case "remove":
+		delete(o, name)
+	case "remove-by-id":
+		o[name] = slices.DeleteFunc(slices.Clone(list(o[name])), func(item any) bool { return refUID(item) == operation["id"] })
+	default:
+		return false
+	}
+	return true
+}
+
+// changeMembership serves POST and DELETE /api/CLASS/UID/LIST/MEMBER.
+func (s *Server) changeMembership(w http.ResponseWriter, r *http.Request, class string, o object, property, member string, caller *account) {
+	target, at := class, text(o["id"])
+	if from, ok := inverses[class][property]; ok { // the other side keeps the list
+		target, at, property, member = from.class, member, from.property, at
+	}
+	other := referredClass(target, property)
+	if s.object(target, at) == nil || s.object(other, member) == nil {
+		notFound(w, other, member)
+		return
+	}
+	if !s.mayWrite(caller, s.object(target, at)) {
+		writeError(w, http.StatusForbidden, "E1006", "You don't have the proper permissions to update this object.")
+		return
+	}
+	kept := slices.DeleteFunc(slices.Clone(list(s.object(target, at)[property])), func(item any) bool { return refUID(item) == member })
+	if r.Method == http.MethodPost {
+		kept = append(kept, reference(member))
+	}
+	s.change(target, at, property, kept)
+	writeMessage(w, http.StatusOK, "OK", "", nil)
+}
