@@ -141,7 +141,11 @@ func (d *doctor) connect(ctx context.Context, side Side, address string) (*dhis2
 	if errors.As(err, &refused) && hint == "" {
 		hint = "is the account right? one with two-factor authentication cannot be used"
 	}
-	d.add(LevelError, string(side), hint, "%v", err)
+	var server *ServerError
+	if errors.As(err, &server) {
+		err = server.Err // the line names the side already
+	}
+	d.add(LevelError, string(side), hint, "%s: %v", address, err)
 	return nil, nil
 }
 
@@ -274,7 +278,7 @@ func (d *doctor) account(ctx context.Context) {
 		d.add(LevelError, "scope", Hint(err), "%v", err)
 		return
 	}
-	d.add(LevelOK, "scope", "", "%d org units at its top, %d programs, %d data sets",
+	d.add(LevelOK, "scope", "", "org units at its top: %d, programs: %d, data sets: %d",
 		len(scope.OrgUnits), len(scope.Programs), len(scope.DataSets))
 	a := account{doctor: d, me: me, scope: scope}
 	a.authorities()
