@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ type TakeOptions struct {
 	PageSize int
 	// IncludeDeleted brings tombstones along.
 	IncludeDeleted bool
+	// partSize replaces the number of objects a part in tests.
+	partSize int
 }
 
 // Progress is how far one stream of a face is.
@@ -154,7 +157,7 @@ func (t *taking) report(p Progress) {
 func (t *taking) trackedEntities(ctx context.Context, program Program) error {
 	subject := Subject{Program: program.ID}
 	s := stream[*dhis2api.TrackedEntity]{
-		taking: t, name: string(TrackedEntities) + "-" + program.ID, subject: subject, kind: TrackedEntities, size: partTrackedEntities,
+		taking: t, name: string(TrackedEntities) + "-" + program.ID, subject: subject, kind: TrackedEntities, size: cmp.Or(t.options.partSize, partTrackedEntities),
 		question: t.listing.trackedEntities(program), detach: DetachRelationships, seen: t.seen(program.ID),
 		progress: Progress{Kind: TrackedEntities, Subject: subject, Name: program.Name},
 		total: func() int64 {
@@ -175,7 +178,7 @@ func (t *taking) events(ctx context.Context, program Program) error {
 	subject := Subject{Program: program.ID}
 	for _, root := range t.w.Scope().OrgUnits {
 		s := stream[*dhis2api.Event]{
-			taking: t, name: string(Events) + "-" + program.ID + "-" + root.ID, subject: subject, kind: Events, size: partEvents,
+			taking: t, name: string(Events) + "-" + program.ID + "-" + root.ID, subject: subject, kind: Events, size: cmp.Or(t.options.partSize, partEvents),
 			question: t.listing.events(program, root), detach: detachEvent, seen: t.seen(program.ID),
 			progress: Progress{Kind: Events, Subject: subject, Name: program.Name},
 			total: func() int64 {
