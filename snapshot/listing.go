@@ -23,6 +23,17 @@ type Listing struct {
 	IncludeDeleted bool
 	// PageSize is the number of tracked entities a request; 500 when zero.
 	PageSize int
+	// WithoutUnsynchronized leaves out the values that never travel. Central is read so; the kit is not, for
+	// what was entered there is a change, if one out of scope.
+	WithoutUnsynchronized bool
+}
+
+// belongs trims a tracked entity to what is wanted of it, and tells whether it is wanted at all.
+func (l Listing) belongs(t *dhis2api.TrackedEntity) bool {
+	if l.WithoutUnsynchronized {
+		l.Scope.Unsynchronized.strip(t)
+	}
+	return l.Since == "" || boundHistory(t, l.Since)
 }
 
 // Found is one object of a Listing: exactly one of the pointers is set, that of Kind.
@@ -183,7 +194,7 @@ func (l Listing) trackedEntities(program Program) question[*dhis2api.TrackedEnti
 		byID: func(ctx context.Context, uids []string) iter.Seq2[*dhis2api.TrackedEntity, error] {
 			return l.byID(ctx, uids, lookup)
 		},
-		keep: func(t *dhis2api.TrackedEntity) bool { return l.Since == "" || boundHistory(t, l.Since) },
+		keep: l.belongs,
 	}
 }
 
@@ -298,6 +309,9 @@ func (l Listing) unenrolled(ctx context.Context, kind TrackedEntityType, everyon
 				fail(err)
 				return
 			}
+			if l.WithoutUnsynchronized {
+				l.Scope.Unsynchronized.strip(t)
+			}
 			if !yield(t, nil) {
 				return
 			}
@@ -336,7 +350,12 @@ func (l Listing) events(program Program, root OrgUnit) question[*dhis2api.Event]
 		byID: func(ctx context.Context, uids []string) iter.Seq2[*dhis2api.Event, error] {
 			return l.Client.EventsByID(ctx, uids, lookup)
 		},
-		keep: func(*dhis2api.Event) bool { return true },
+		keep: func(e *dhis2api.Event) bool {
+			if l.WithoutUnsynchronized {
+				l.Scope.Unsynchronized.stripEvent(e)
+			}
+			return true
+		},
 	}
 }
 

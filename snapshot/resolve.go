@@ -31,6 +31,7 @@ func ResolveScope(ctx context.Context, client *dhis2api.Client, wanted Wanted) (
 	scope := &Scope{Wanted: wanted}
 	steps := []func(context.Context, *dhis2api.Client) error{
 		scope.resolveOrgUnits, scope.resolvePrograms, scope.resolveDataSets, scope.resolveTrackedEntityTypes,
+		scope.resolveUnsynchronized,
 	}
 	for _, step := range steps {
 		if err := step(ctx, client); err != nil {
@@ -71,7 +72,8 @@ func (s *Scope) resolveOrgUnits(ctx context.Context, client *dhis2api.Client) er
 	return nil
 }
 
-const programFields = "id,code,name,programType,trackedEntityType[id],programStages[id,name]"
+const programFields = "id,code,name,programType,trackedEntityType[id]," +
+	"programStages[id,name,programStageDataElements[skipSynchronization,dataElement[id]]]"
 
 // programRow is a program as the API writes it.
 type programRow struct {
@@ -80,7 +82,13 @@ type programRow struct {
 	TrackedEntityType *struct {
 		ID string `json:"id"`
 	} `json:"trackedEntityType"`
-	ProgramStages []Stage `json:"programStages"`
+	ProgramStages []struct {
+		Stage
+		ProgramStageDataElements []struct {
+			SkipSynchronization bool  `json:"skipSynchronization"`
+			DataElement         named `json:"dataElement"`
+		} `json:"programStageDataElements"`
+	} `json:"programStages"`
 }
 
 func (s *Scope) resolvePrograms(ctx context.Context, client *dhis2api.Client) error {
@@ -89,14 +97,24 @@ func (s *Scope) resolvePrograms(ctx context.Context, client *dhis2api.Client) er
 		return err
 	}
 	for _, row := range rows {
-		program := Program{ID: row.ID, Code: row.Code, Name: row.Name, Type: row.ProgramType, Stages: row.ProgramStages}
+		program := Program{ID: row.ID, Code: row.Code, Name: row.Name, Type: row.ProgramType}
 		if row.TrackedEntityType != nil && program.Registers() {
 			program.TrackedEntityType = row.TrackedEntityType.ID
+		}
+		for _, stage := range row.ProgramStages {
+			program.Stages = append(program.Stages, stage.Stage)
+			for _, element := range stage.ProgramStageDataElements {
+				if element.SkipSynchronization {
+					s.Unsynchronized.DataElements = append(s.Unsynchronized.DataElements, stage.ID+"."+element.DataElement.ID)
+				}
+			}
 		}
 		slices.SortFunc(program.Stages, func(a, b Stage) int { return strings.Compare(a.ID, b.ID) })
 		s.Programs = append(s.Programs, program)
 	}
 	s.Programs = sortUnique(s.Programs, func(p Program) (string, string) { return p.Name, p.ID })
+	slices.Sort(s.Unsynchronized.DataElements)
+	s.Unsynchronized.DataElements = slices.Compact(s.Unsynchronized.DataElements)
 	return nil
 }
 
@@ -121,6 +139,18 @@ func (s *Scope) resolveTrackedEntityTypes(ctx context.Context, client *dhis2api.
 		s.TrackedEntityTypes = append(s.TrackedEntityTypes, found)
 	}
 	s.TrackedEntityTypes = sortUnique(s.TrackedEntityTypes, func(t TrackedEntityType) (string, string) { return t.Name, t.ID })
+	return nil
+}
+
+func (s *Scope) resolveUnsynchronized(ctx context.Context, client *dhis2api.Client) error {
+	query := dhis2api.ListQuery{Fields: "id", Filters: []string{"skipSynchronization:eq:true"}}
+	for attribute, err := range dhis2api.ListAs[named](ctx, client, "trackedEntityAttributes", query) {
+		if err != nil {
+			return fmt.Errorf("cannot read which attributes are not synchronized: %w", err)
+		}
+		s.Unsynchronized.Attributes = append(s.Unsynchronized.Attributes, attribute.ID)
+	}
+	slices.Sort(s.Unsynchronized.Attributes)
 	return nil
 }
 

@@ -70,13 +70,23 @@ func catalogue(t *testing.T) *dhis2api.Client {
 			{
 				"id": "xIkcI00xjZE", "name": "Mobile clinic visit", "programType": "WITH_REGISTRATION",
 				"trackedEntityType": object{"id": "ig1m3E2NSOb"}, "paths": []string{path},
-				"programStages": []object{{"id": "nZrv0BgEY2b", "name": "Provider"}, {"id": "m9JW68Avdyx", "name": "Triage"}},
+				"programStages": []object{
+					{"id": "nZrv0BgEY2b", "name": "Provider"},
+					{"id": "m9JW68Avdyx", "name": "Triage", "programStageDataElements": []object{
+						{"dataElement": object{"id": "SHUMZIdrf6Y"}},
+						{"dataElement": object{"id": "J837zyhoZKy"}, "skipSynchronization": true},
+					}},
+				},
 			},
 			{"id": "Deay1MNLTQW", "code": "WATER", "name": "Water source check", "programType": "WITHOUT_REGISTRATION", "paths": []string{path}},
 			{"id": "Deay1MNLTQX", "code": "CHI", "name": "Chiriquí only", "programType": "WITHOUT_REGISTRATION", "paths": []string{"/zDtBfyIHGje/HqaTG4yv5kR"}},
 		},
 		"dataSets":           {{"id": "ztr8khGB7BY", "name": "Monthly report", "periodType": "Monthly", "paths": []string{path}}},
 		"trackedEntityTypes": {{"id": "ig1m3E2NSOb", "name": "Person"}},
+		"trackedEntityAttributes": {
+			{"id": "GoX1JP83DWF", "name": "First name", "skipSynchronization": false},
+			{"id": "AxEFHTvb07i", "name": "Phone", "skipSynchronization": true},
+		},
 	}
 	matches := func(o object, filter string) bool {
 		part := strings.SplitN(filter, ":", 3)
@@ -132,6 +142,8 @@ func TestResolveScope(t *testing.T) {
 	monthly := DataSet{ID: "ztr8khGB7BY", Name: "Monthly report", PeriodType: "Monthly"}
 	rio := OrgUnit{ID: "P1J4eyjXQeT", Code: "RIOCANA", Name: "Río Caña", Path: "/zDtBfyIHGje/jMnOQwfpLgG/P1J4eyjXQeT", Level: 3}
 	bocas := OrgUnit{ID: "jMnOQwfpLgG", Code: "BOCAS", Name: "Bocas del Toro", Path: "/zDtBfyIHGje/jMnOQwfpLgG", Level: 2}
+	phone := Unsynchronized{Attributes: []string{"AxEFHTvb07i"}}
+	both := Unsynchronized{Attributes: phone.Attributes, DataElements: []string{"m9JW68Avdyx.J837zyhoZKy"}}
 	person := TrackedEntityType{ID: "ig1m3E2NSOb", Name: "Person"}
 	tests := []struct {
 		name   string
@@ -141,17 +153,20 @@ func TestResolveScope(t *testing.T) {
 		{
 			"all that is assigned below",
 			Wanted{OrgUnits: []string{"RIOCANA"}},
-			Scope{OrgUnits: []OrgUnit{rio}, Programs: []Program{mobile, water}, DataSets: []DataSet{monthly}, TrackedEntityTypes: []TrackedEntityType{person}},
+			Scope{
+				OrgUnits: []OrgUnit{rio}, Programs: []Program{mobile, water}, DataSets: []DataSet{monthly},
+				TrackedEntityTypes: []TrackedEntityType{person}, Unsynchronized: both,
+			},
 		},
 		{
 			"nested roots, and one twice",
 			Wanted{OrgUnits: []string{"RIOCANA", "BOCAS", "jMnOQwfpLgG"}, Programs: []string{}, DataSets: []string{}},
-			Scope{OrgUnits: []OrgUnit{bocas}},
+			Scope{OrgUnits: []OrgUnit{bocas}, Unsynchronized: phone},
 		},
 		{
 			"by code and by uid, one twice",
 			Wanted{OrgUnits: []string{"P1J4eyjXQeT"}, Programs: []string{"WATER", "Deay1MNLTQW"}, DataSets: []string{"ztr8khGB7BY"}, Since: "2024-01-31"},
-			Scope{OrgUnits: []OrgUnit{rio}, Programs: []Program{water}, DataSets: []DataSet{monthly}},
+			Scope{OrgUnits: []OrgUnit{rio}, Programs: []Program{water}, DataSets: []DataSet{monthly}, Unsynchronized: phone},
 		},
 	}
 	for _, test := range tests {
@@ -234,5 +249,24 @@ func TestIdentifyServer(t *testing.T) {
 	other.SystemID = "copy"
 	if got.Same(other) {
 		t.Error("another system id is the same server")
+	}
+}
+
+func TestStripUnsynchronized(t *testing.T) {
+	u := Unsynchronized{Attributes: []string{"GoX1JP83DWF"}, DataElements: []string{"m9JW68Avdyx.SHUMZIdrf6Y"}}
+	p := testPerson(1)
+	p.Attributes = append(p.Attributes, dhis2api.Attribute{Attribute: "k0aoyOGu3L2", Value: "Abrego"})
+	events := p.Enrollments[0].Events
+	events[0].ProgramStage = "m9JW68Avdyx"
+	other := *events[0]
+	other.ProgramStage = "nZrv0BgEY2b"
+	other.DataValues = slices.Clone(other.DataValues)
+	p.Enrollments[0].Events = append(events, &other)
+	u.strip(p)
+	if len(p.Attributes) != 1 || p.Attributes[0].Attribute != "k0aoyOGu3L2" {
+		t.Errorf("attributes %v", p.Attributes)
+	}
+	if len(events[0].DataValues) != 0 || len(other.DataValues) != 1 {
+		t.Errorf("values %v in the marked stage, %v in the other", events[0].DataValues, other.DataValues)
 	}
 }

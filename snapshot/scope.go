@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 )
 
 // Wanted is what fieldkit.yaml asks a kit to carry.
@@ -45,6 +47,42 @@ type Scope struct {
 	DataSets []DataSet `json:"dataSets"`
 	// TrackedEntityTypes are those of the programs with registration, by name.
 	TrackedEntityTypes []TrackedEntityType `json:"trackedEntityTypes"`
+	// Unsynchronized are the values that never travel, in neither direction.
+	Unsynchronized Unsynchronized `json:"unsynchronized,omitzero"`
+}
+
+// Unsynchronized names what central marked skipSynchronization.
+type Unsynchronized struct {
+	// Attributes are uids of tracked entity attributes, sorted.
+	Attributes []string `json:"attributes,omitempty"`
+	// DataElements are a program stage's uid and a data element's, joined by a dot, sorted.
+	DataElements []string `json:"dataElements,omitempty"`
+}
+
+// Attribute tells whether an attribute's values never travel.
+func (u Unsynchronized) Attribute(uid string) bool { return slices.Contains(u.Attributes, uid) }
+
+// DataElement tells whether a data element's values never travel in the events of a program stage.
+func (u Unsynchronized) DataElement(programStage, uid string) bool {
+	return slices.Contains(u.DataElements, programStage+"."+uid)
+}
+
+// strip removes the values that never travel from a tracked entity and all below it.
+func (u Unsynchronized) strip(t *dhis2api.TrackedEntity) {
+	if len(u.Attributes) > 0 {
+		t.Attributes = slices.DeleteFunc(t.Attributes, func(a dhis2api.Attribute) bool { return u.Attribute(a.Attribute) })
+	}
+	for _, enrollment := range t.Enrollments {
+		for _, event := range enrollment.Events {
+			u.stripEvent(event)
+		}
+	}
+}
+
+func (u Unsynchronized) stripEvent(e *dhis2api.Event) {
+	if len(u.DataElements) > 0 {
+		e.DataValues = slices.DeleteFunc(e.DataValues, func(v dhis2api.EventDataValue) bool { return u.DataElement(e.ProgramStage, v.DataElement) })
+	}
 }
 
 // OrgUnit is an organisation unit.

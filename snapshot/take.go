@@ -53,7 +53,7 @@ type Progress struct {
 // Take reads what the writer's scope holds from a server into the writer's face: tracked entities with
 // enrollments, events and notes, program by program; tracked entities without any enrollment; events of
 // programs without registration; relationships; data values and completions. The taken face is bounded by
-// the scope's since, the loaded one is not (see Listing). What an earlier run made durable is not asked for
+// the scope's since and lacks what central marked skipSynchronization, the loaded one does not (see Listing). What an earlier run made durable is not asked for
 // again. It does not finish the face: more may belong to it, such as the metadata.
 //
 // Errors are the client's, with what was read; the writer stays fit for another Take.
@@ -64,6 +64,7 @@ func Take(ctx context.Context, source *dhis2api.Client, w *Writer, o TakeOptions
 		everyone: newUIDSet(), relations: newUIDSet(), programs: map[string]*uidSet{},
 	}
 	if w.Face() == Taken {
+		t.listing.WithoutUnsynchronized = true
 		t.listing.Since = w.Scope().Wanted.Since
 	}
 	if err := t.recall(ctx); err != nil {
