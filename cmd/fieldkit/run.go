@@ -24,6 +24,10 @@ import (
 // Run carries out one command line, without the program's name, and returns the exit code. A cancelled ctx
 // interrupts it. Nothing outside host and the kit's directory is touched.
 func Run(ctx context.Context, host Host, arguments []string) int {
+	return runCommands(ctx, host, commands(), arguments)
+}
+
+func runCommands(ctx context.Context, host Host, known []command, arguments []string) int {
 	code := exitHome
 	app := &cli.App{
 		Name:            "fieldkit",
@@ -37,7 +41,7 @@ func Run(ctx context.Context, host Host, arguments []string) int {
 		OnUsageError:    wrongFlag,
 		Action:          noCommand,
 	}
-	for _, c := range commands() {
+	for _, c := range known {
 		app.Commands = append(app.Commands, c.build(host, &code))
 	}
 	err := app.RunContext(ctx, append([]string{app.Name}, arguments...))
