@@ -241,10 +241,35 @@ func makeDefaultIdentity(directory string) (*NewIdentity, error) {
 	}
 	made := &NewIdentity{Path: path, Recipient: identity.Recipient().String()}
 	text := "# fieldkit's default identity. public key: " + made.Recipient + "\n" + identity.String() + "\n"
-	if err := writeWhole(realDisk{}, path, []byte(text)); err != nil {
+	err = writeOnce(path, []byte(text))
+	if errors.Is(err, fs.ErrExist) {
+		return nil, nil // another fieldkit was faster, and its key must not be lost
+	}
+	if err != nil {
 		return nil, fmt.Errorf("cannot keep the default identity: %w", err)
 	}
 	return made, nil
+}
+
+// writeOnce puts content into a file that must not exist: of two that try, one gets fs.ErrExist.
+func writeOnce(path string, content []byte) error {
+	temporary, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*"+temporarySuffix) // 0600
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(temporary.Name()) }()
+	_, err = temporary.Write(content)
+	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
+		return err
+	}
+	err = os.Link(temporary.Name(), path)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		err = os.Rename(temporary.Name(), path) // a file system without links, such as a stick's
+	}
+	if err != nil {
+		return err
+	}
+	return realDisk{}.sync(filepath.Dir(path))
 }
 
 // makeSnapshotKey makes a snapshot's own key where there is none.
@@ -276,5 +301,8 @@ func makeSnapshotKey(directory, passphrase string, work int) error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	return writeWhole(realDisk{}, path, content.Bytes())
+	if err := writeOnce(path, content.Bytes()); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("cannot keep the snapshot's key: %w", err)
+	}
+	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"filippo.io/age"
@@ -210,6 +212,45 @@ func TestMadeIdentityIsPrivate(t *testing.T) {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s: %v, %v", path, info.Mode(), err)
 		}
+	}
+}
+
+// TestFirstRunsAtOnce begins several kits at the same moment: all end up with one identity.
+func TestFirstRunsAtOnce(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "fieldkit")
+	var runs sync.WaitGroup
+	var made atomic.Int64
+	for range 8 {
+		runs.Go(func() {
+			directory := filepath.Join(t.TempDir(), "snapshot")
+			keys, identity, err := WritingKeys(directory, KeyOptions{Getenv: environment(), ConfigDirectory: config})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if identity != nil {
+				made.Add(1)
+			}
+			if err := writeSample(directory, keys, quickDisk{}); err != nil {
+				t.Error(err)
+				return
+			}
+			later, err := ReadingKeys(directory, KeyOptions{Getenv: environment(), ConfigDirectory: config})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if s, err := Open(directory, later); err != nil || s.CheckKeys() != nil {
+				t.Errorf("the identity that was written for is gone: %v", err)
+			}
+		})
+	}
+	runs.Wait()
+	if made.Load() != 1 {
+		t.Errorf("%d identities were made", made.Load())
+	}
+	if names := files(t, config); len(names) != 1 {
+		t.Errorf("left in the configuration directory: %v", names)
 	}
 }
 
