@@ -143,6 +143,8 @@ func (i *importer) saveEnrollment(in *enrollmentInput) bool {
 		i.tracker.addEnrollment(e)
 	} else if e == nil {
 		return false
+	} else if i.minor == 41 {
+		e.storedBy = "" // DHIS2 2.41 loses it on update
 	}
 	e.updated, e.updatedBy = i.now, i.by
 	e.createdAtClient, e.updatedAtClient = in.CreatedAtClient.at, in.UpdatedAtClient.at
@@ -231,6 +233,8 @@ func (i *importer) saveEvent(in *eventInput) bool {
 		i.tracker.addEvent(e)
 	} else if e == nil {
 		return false
+	} else if i.minor == 41 {
+		e.storedBy = "" // DHIS2 2.41 loses it on update
 	}
 	e.updated, e.updatedBy = i.now, i.by
 	e.createdAtClient, e.updatedAtClient = in.CreatedAtClient.at, in.UpdatedAtClient.at

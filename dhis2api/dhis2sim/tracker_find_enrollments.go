@@ -33,7 +33,7 @@ func (q *trackerQuery) enrollmentSearch() *enrollmentSearch {
 	q.readableEntity(s.entity)
 	s.filter = &enrollmentFilter{
 		status: q.choice("status", "programStatus", "ACTIVE", "COMPLETED", "CANCELLED"), followUp: q.flag("followUp"),
-		enrolled: q.span("enrolledAfter", "enrolledBefore"), assignees: &assigneeFilter{}, includeDeleted: q.isSet("includeDeleted"),
+		enrolled: q.span("enrolledAfter", "enrolledBefore"), occurred: span{none, none}, assignees: &assigneeFilter{}, includeDeleted: q.isSet("includeDeleted"),
 	}
 	s.updated = q.updated("")
 	s.order = q.order("completedAt createdAt createdAtClient enrolledAt updatedAt updatedAtClient", false)
