@@ -117,7 +117,7 @@ func (s *Server) selectData(parameters url.Values, needs, since string) (selecti
 	}
 	q.start, q.end = s.day(parameters.Get("startDate")), s.day(parameters.Get("endDate"))
 	q.since = s.day(parameters.Get(since))
-	duration, durationOK := span(parameters.Get(since + "Duration"))
+	duration, durationOK := durationOf(parameters.Get(since + "Duration"))
 	if durationOK {
 		q.since = s.now().Add(-duration)
 	}
@@ -162,8 +162,8 @@ func (s *Server) day(value string) time.Time {
 	return time.Time{}
 }
 
-// span reads a duration as DHIS2 writes it: "10d", "4h", "30m".
-func span(value string) (time.Duration, bool) {
+// durationOf reads a duration as DHIS2 writes it: "10d", "4h", "30m".
+func durationOf(value string) (time.Duration, bool) {
 	if days, ok := strings.CutSuffix(value, "d"); ok {
 		d, err := time.ParseDuration(days + "h")
 		return 24 * d, err == nil

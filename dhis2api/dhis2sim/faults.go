@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Fault is a misbehaviour. The first injected fault that matches a request applies to it, and no other.
-// Without any of the answers below, the request is only delayed.
+// Fault is a misbehaviour. Of the faults that match a request, delays add up, and the first that does more
+// than delay decides the answer.
 type Fault struct {
 	// Match chooses the requests; nil chooses all.
 	Match func(*http.Request) bool
@@ -59,32 +59,39 @@ func (s *Server) Requests() map[string]int {
 	return maps.Clone(s.faults.seen)
 }
 
-// next is a copy of the fault that applies to a request, nil when none does.
-func (f *faults) next(r *http.Request) *Fault {
+// delays tells whether the fault does nothing but delay.
+func (f *Fault) delays() bool {
+	return f.Status == 0 && !f.LoginPage && !f.CutBefore && !f.CutAfter && !f.Truncate
+}
+
+// next is what happens to a request, and uses up the faults that make it happen.
+func (f *faults) next(r *http.Request) Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.seen[r.Method+" "+r.URL.Path]++
-	for i, fault := range f.injected {
-		if fault.Match != nil && !fault.Match(r) {
+	var applied Fault
+	left := f.injected[:0:0]
+	for _, fault := range f.injected {
+		if !applied.delays() && !fault.delays() || fault.Match != nil && !fault.Match(r) {
+			left = append(left, fault)
 			continue
 		}
-		applied := *fault
-		if fault.Times == 1 {
-			f.injected = slices.Delete(slices.Clone(f.injected), i, i+1)
-		} else if fault.Times > 1 {
-			fault.Times--
+		delay := applied.Delay + fault.Delay
+		if !fault.delays() {
+			applied = *fault
 		}
-		return &applied
+		applied.Delay = delay
+		if fault.Times != 1 {
+			fault.Times = max(fault.Times-1, 0)
+			left = append(left, fault)
+		}
 	}
-	return nil
+	f.injected = left
+	return applied
 }
 
 func (f *faults) serve(w http.ResponseWriter, r *http.Request, server http.Handler) {
 	fault := f.next(r)
-	if fault == nil {
-		server.ServeHTTP(w, r)
-		return
-	}
 	if fault.Delay > 0 {
 		select {
 		case <-time.After(fault.Delay):

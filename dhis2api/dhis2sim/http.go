@@ -107,9 +107,9 @@ func writeError(w http.ResponseWriter, code int, errorCode, message string) {
 	writeJSON(w, code, webMessage{HTTPStatus: http.StatusText(code), HTTPStatusCode: code, Status: "ERROR", Message: message, ErrorCode: errorCode})
 }
 
-// readJSON decodes a request's body, with numbers as json.Number so that they stay as they were written.
-func readJSON(r *http.Request) (any, error) {
-	dec := json.NewDecoder(r.Body)
+// readJSON decodes one JSON value, with numbers as json.Number so that they stay as they were written.
+func readJSON(r io.Reader) (any, error) {
+	dec := json.NewDecoder(r)
 	dec.UseNumber()
 	var v any
 	err := dec.Decode(&v)

@@ -41,7 +41,7 @@ func (s *metadataStats) add(other metadataStats) {
 }
 
 type classReport struct {
-	Klass         string         `json:"klass"`
+	Klass         string         `json:"klass,omitempty"`
 	Stats         metadataStats  `json:"stats"`
 	ObjectReports []objectErrors `json:"objectReports"`
 }
@@ -263,7 +263,7 @@ func (m *metadataImport) checkUnique(class string, o object) []metadataError {
 	var errors []metadataError
 	uid := text(o["id"])
 	for _, property := range strings.Fields(classes[class].unique) {
-		value := text(o[property])
+		value := scalar(o[property])
 		if value == "" {
 			continue
 		}
@@ -283,7 +283,7 @@ func (m *metadataImport) holder(class, property, value string) string {
 	if _, filled := m.holders[key]; !filled {
 		m.holders[key] = "filled"
 		for _, o := range m.objects(class) {
-			if held := text(o[property]); held != "" {
+			if held := scalar(o[property]); held != "" {
 				m.holders[key+" "+held] = text(o["id"])
 			}
 		}
@@ -392,9 +392,16 @@ func (m *metadataImport) kept(class string, o, old object) object {
 	if out["created"] == nil {
 		out["created"] = now
 	}
-	out["createdBy"] = reference(m.caller.uid)
+	if classes[class].shared || class == "organisationUnits" || class == "users" {
+		out["createdBy"] = reference(m.caller.uid)
+	} else {
+		delete(out, "createdBy")
+	}
 	if old != nil {
-		out["created"], out["createdBy"] = old["created"], old["createdBy"]
+		out["created"] = old["created"]
+		if by := old["createdBy"]; by != nil {
+			out["createdBy"] = by
+		}
 	}
 	switch class {
 	case "programs": // DHIS2 counts every import

@@ -1,6 +1,8 @@
 package dhis2sim
 
 import (
+	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -73,11 +75,11 @@ func (s *Server) serveClass(w http.ResponseWriter, r *http.Request, caller *acco
 		s.finishObject(w, class, path[1], http.StatusOK, s.importMetadata(bundle{class: {o}}, metadataOptions{strategy: "DELETE", atomic: true}, caller))
 	case len(path) == 3 && path[2] == "metadata" && dependencies[class] != nil && r.Method == http.MethodGet:
 		s.exportWithDependencies(w, r, class, o)
-	case len(path) == 3 && r.Method == http.MethodGet:
+	case len(path) == 3 && r.Method != http.MethodGet || len(path) == 4:
+		s.changeMembers(w, r, class, o, path[2:], caller)
+	case len(path) == 3:
 		viewer := viewer{Server: s}
 		writeJSON(w, http.StatusOK, viewer.object(class, o, parseFields(path[2]+"["+r.URL.Query().Get("fields")+"]")))
-	case len(path) == 4 && (r.Method == http.MethodPost || r.Method == http.MethodDelete):
-		s.changeMembership(w, r, class, o, path[2], path[3], caller)
 	default:
 		notFoundPage(w, r)
 	}
@@ -240,8 +242,26 @@ func (s *Server) exportWithDependencies(w http.ResponseWriter, r *http.Request, 
 	writeJSON(w, http.StatusOK, export)
 }
 
+// Seed imports metadata, as POST /api/metadata takes it, on behalf of the administrator. It fails, having
+// stored nothing, when anything in it is wrong.
+func (s *Server) Seed(metadata io.Reader) error {
+	b, err := readBundle(metadata)
+	if err != nil {
+		return fmt.Errorf("read metadata: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	report := s.importMetadata(b, metadataOptions{strategy: "CREATE_AND_UPDATE", atomic: true}, s.account(adminUID))
+	for _, t := range report.TypeReports {
+		for _, o := range t.ObjectReports {
+			return fmt.Errorf("import metadata: %s %s: %s %s", t.Klass, o.UID, o.ErrorReports[0].ErrorCode, o.ErrorReports[0].Message)
+		}
+	}
+	return nil
+}
+
 // readBundle reads a metadata payload: lists of objects by class.
-func readBundle(r *http.Request) (bundle, error) {
+func readBundle(r io.Reader) (bundle, error) {
 	payload, err := readJSON(r)
 	if err != nil {
 		return nil, err
@@ -275,7 +295,7 @@ func metadataOptionsOf(parameters url.Values) metadataOptions {
 }
 
 func (s *Server) postMetadata(w http.ResponseWriter, r *http.Request, caller *account) {
-	b, err := readBundle(r)
+	b, err := readBundle(r.Body)
 	if err != nil {
 		writeError(w, http.StatusConflict, "", "Failed to parse JSON: "+err.Error())
 		return
@@ -327,7 +347,7 @@ func (s *Server) updateObject(w http.ResponseWriter, class string, old, o object
 
 // readObject reads one object from the body, or answers why it cannot.
 func readObject(w http.ResponseWriter, r *http.Request) (object, bool) {
-	payload, err := readJSON(r)
+	payload, err := readJSON(r.Body)
 	o, ok := payload.(object)
 	if err != nil || !ok {
 		writeError(w, http.StatusBadRequest, "", "Unable to parse the request body as a JSON object")
@@ -354,7 +374,7 @@ func (s *Server) finishObject(w http.ResponseWriter, class, uid string, success 
 
 // patchObject serves PATCH /api/CLASS/UID with a JSON patch.
 func (s *Server) patchObject(w http.ResponseWriter, r *http.Request, class string, old object, caller *account) {
-	payload, err := readJSON(r)
+	payload, err := readJSON(r.Body)
 	operations, ok := payload.([]any)
 	if err != nil || !ok {
 		writeError(w, http.StatusBadRequest, "", "Invalid JSON patch")
@@ -416,27 +436,4 @@ func patch(o object, op string, path []string, operation object) bool {
 		return false
 	}
 	return true
-}
-
-// changeMembership serves POST and DELETE /api/CLASS/UID/LIST/MEMBER.
-func (s *Server) changeMembership(w http.ResponseWriter, r *http.Request, class string, o object, property, member string, caller *account) {
-	target, at := class, text(o["id"])
-	if from, ok := inverses[class][property]; ok { // the other side keeps the list
-		target, at, property, member = from.class, member, from.property, at
-	}
-	other := referredClass(target, property)
-	if s.object(target, at) == nil || s.object(other, member) == nil {
-		notFound(w, other, member)
-		return
-	}
-	if !s.mayWrite(caller, s.object(target, at)) {
-		writeError(w, http.StatusForbidden, "E1006", "You don't have the proper permissions to update this object.")
-		return
-	}
-	kept := slices.DeleteFunc(slices.Clone(list(s.object(target, at)[property])), func(item any) bool { return refUID(item) == member })
-	if r.Method == http.MethodPost {
-		kept = append(kept, reference(member))
-	}
-	s.change(target, at, property, kept)
-	writeMessage(w, http.StatusOK, "OK", "", nil)
 }

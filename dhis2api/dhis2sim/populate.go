@@ -2,6 +2,9 @@ package dhis2sim
 
 import "strings"
 
+// adminUID is the administrator of a fresh server.
+const adminUID = "M5zQapPyTZI"
+
 // populate makes what every fresh server has: the administrator, his roles and the default category objects.
 func (s *Server) populate() {
 	now := s.timestamp(s.now())
@@ -20,17 +23,17 @@ func (s *Server) populate() {
 	for _, authority := range strings.Fields(superuserAuthorities(s.minor)) {
 		authorities = append(authorities, authority)
 	}
-	const admin, role = "M5zQapPyTZI", "yrB6vc5Ip3r"
+	const role = "yrB6vc5Ip3r"
 	put("userRoles", object{"id": role, "code": "Superuser", "name": "Superuser", "description": "Superuser", "authorities": authorities, "restrictions": []any{}, "sharing": shared(system, "--------")})
 	user := literal(classes["users"].defaults)
 	for name, value := range (object{
-		"id": admin, "code": "admin", "username": "admin", "firstName": "admin", "surname": "admin", "userRoles": []any{reference(role)},
-		"createdBy": reference(admin), "lastUpdatedBy": reference(admin), "passwordLastUpdated": now,
+		"id": adminUID, "code": "admin", "username": "admin", "firstName": "admin", "surname": "admin", "userRoles": []any{reference(role)},
+		"createdBy": reference(adminUID), "lastUpdatedBy": reference(adminUID), "passwordLastUpdated": now,
 	}) {
 		user[name] = value
 	}
 	put("users", user)
-	s.setPassword(admin, "district")
+	s.setPassword(adminUID, "district")
 
 	const option, category, combo, optionCombo = "xYerKDKCefk", "GLevLNI9wkl", "bjDvmb4bfuf", "HllvX50cXC0"
 	put("categoryOptions", object{"id": option, "code": "default", "name": "default", "shortName": "default", "organisationUnits": []any{}, "sharing": shared(system, "rwrw----")})

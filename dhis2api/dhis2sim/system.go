@@ -228,7 +228,7 @@ func (s *Server) dataStoreValue(w http.ResponseWriter, r *http.Request, _ *accou
 
 func (s *Server) setDataStoreValue(w http.ResponseWriter, r *http.Request, _ *account) {
 	namespace, key := r.PathValue("namespace"), r.PathValue("key")
-	value, err := readJSON(r)
+	value, err := readJSON(r.Body)
 	if err != nil {
 		writeError(w, http.StatusBadRequest, "E1003", "The data is not valid JSON.")
 		return

@@ -132,7 +132,6 @@ func (m *metadataImport) checkUser(o object, exists bool) []metadataError {
 	}
 	holder := m.userNamed(username)
 	switch {
-	case username == "":
 	case !exists && !usernamePattern.MatchString(username):
 		fail("E4049", "username", "Property `username` requires a valid username, was given `"+username+"`.")
 	case holder != nil && holder["id"] != uid:
