@@ -17,7 +17,7 @@ type Wanted struct {
 	Programs []string `json:"programs"`
 	DataSets []string `json:"dataSets"`
 	// Since is a date, 2024-01-31, from which history is carried; empty: everything, future periods too.
-	// An enrollment with any date or event on or after it is carried whole.
+	// An enrollment that began on or after it, or has an event on or after it, is carried whole.
 	Since string `json:"since,omitempty"`
 }
 

@@ -12,15 +12,16 @@ const (
 	lastDate  = "2999-12-31"
 )
 
-// enrollmentSince tells whether an enrollment has any date, its own or an event's, on or after a date. All
-// are wall clock in one zone, so comparing the text compares the dates. Created and updated times do not
-// count: they are the server's, and another server has others.
+// enrollmentSince tells whether an enrollment, or an event of it, happened or is to happen on or after a date.
+// All are wall clock in one zone, so comparing the text compares the dates. What a server notes on its own
+// does not count: created and updated times, and completed ones, which are the moment of the import where
+// nobody gave them (DHIS2 2.41 to 2.43).
 func enrollmentSince(e *dhis2api.Enrollment, since string) bool {
-	if e.EnrolledAt >= since || e.OccurredAt >= since || e.CompletedAt >= since {
+	if e.EnrolledAt >= since || e.OccurredAt >= since {
 		return true
 	}
 	for _, event := range e.Events {
-		if event.OccurredAt >= since || event.ScheduledAt >= since || event.CompletedAt >= since {
+		if event.OccurredAt >= since || event.ScheduledAt >= since {
 			return true
 		}
 	}

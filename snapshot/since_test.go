@@ -32,13 +32,11 @@ func TestBoundHistory(t *testing.T) {
 			[]string{"a"},
 		},
 		{
-			"completed since",
-			[]*dhis2api.Enrollment{{Enrollment: "a", EnrolledAt: "2019-05-01T00:00:00.000", CompletedAt: "2024-06-01T00:00:00.000"}},
-			[]string{"a"},
-		},
-		{
 			"what the server noted itself does not count",
-			[]*dhis2api.Enrollment{{Enrollment: "a", EnrolledAt: "2019-05-01T00:00:00.000", UpdatedAt: "2026-06-01T00:00:00.000"}},
+			[]*dhis2api.Enrollment{{
+				Enrollment: "a", EnrolledAt: "2019-05-01T00:00:00.000", CompletedAt: "2026-06-01T00:00:00.000", UpdatedAt: "2026-06-01T00:00:00.000",
+				Events: []*dhis2api.Event{{OccurredAt: "2019-05-01T00:00:00.000", CompletedAt: "2026-06-01T00:00:00.000"}},
+			}},
 			nil,
 		},
 		{
