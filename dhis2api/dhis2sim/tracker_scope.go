@@ -113,9 +113,12 @@ func (s *unitScope) beyondCapture() bool {
 	}
 	searched := s.roots
 	if s.mode == "CHILDREN" || s.mode == "DESCENDANTS" {
+		// Only parents are kept: children are who names one.
 		searched = nil
-		for _, unit := range s.roots {
-			searched = append(searched, refUIDs(s.server.object("organisationUnits", unit)["children"])...)
+		for _, o := range s.server.objects("organisationUnits") {
+			if slices.Contains(s.roots, refUID(o["parent"])) {
+				searched = append(searched, text(o["id"]))
+			}
 		}
 	}
 	return slices.ContainsFunc(searched, func(unit string) bool { return !s.inCapture(unit) })
