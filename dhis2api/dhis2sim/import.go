@@ -404,13 +404,13 @@ func (m *metadataImport) kept(class string, o, old object) object {
 		}
 	}
 	switch class {
-	case "programs": // DHIS2 counts every import
+	case "dataSets", "optionSets", "programs": // DHIS2 counts every update
 		if old != nil {
 			out["version"] = number(old["version"]) + 1
 		}
-	case "dataSets", "optionSets":
-		if out["version"] == nil {
-			out["version"] = 1
+	case "programRuleVariables":
+		if subject := m.subject(o); subject != nil {
+			out["valueType"] = subject["valueType"]
 		}
 	case "users":
 		if old != nil && text(o["password"]) == "" {
@@ -429,6 +429,19 @@ func (m *metadataImport) kept(class string, o, old object) object {
 		out["sharing"] = m.sharing(o, old)
 	}
 	return out
+}
+
+// subject is the data element or attribute that a program rule variable stands for, nil when there is none.
+func (m *metadataImport) subject(variable object) object {
+	for property, class := range map[string]string{"dataElement": "dataElements", "trackedEntityAttribute": "trackedEntityAttributes"} {
+		if uid := refUID(variable[property]); uid != "" {
+			if given := m.given[class][uid]; given != nil {
+				return given
+			}
+			return m.object(class, uid)
+		}
+	}
+	return nil
 }
 
 // sharing is how an object is shared: as sent, else open to everybody who may open this class; with

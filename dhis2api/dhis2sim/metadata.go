@@ -102,15 +102,24 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, class string, call
 	viewer := s.viewer(parameters)
 	found, err := query{viewer, class, parameters}.find(caller)
 	if err != nil {
-		writeError(w, http.StatusBadRequest, "E2015", err.Error())
+		writeError(w, http.StatusBadRequest, "E1003", err.Error())
 		return
 	}
+	if class == "organisationUnits" {
+		found = unitsListed(found, parameters, caller)
+	}
+	s.writeList(w, r, class, found)
+}
+
+// writeList answers with the page of a list that was asked for.
+func (s *Server) writeList(w http.ResponseWriter, r *http.Request, class string, found []object) {
 	found, pager, err := page(r, found)
 	if err != nil {
 		writeError(w, http.StatusBadRequest, "", err.Error())
 		return
 	}
-	filter := fieldsOf(parameters, "id,displayName")
+	parameters := r.URL.Query()
+	viewer, filter := s.viewer(parameters), fieldsOf(parameters, "id,displayName")
 	shown := make([]any, len(found))
 	for i, o := range found {
 		shown[i] = viewer.object(class, o, filter)
@@ -124,6 +133,10 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, class string, call
 
 func (s *Server) show(w http.ResponseWriter, r *http.Request, class string, o object) {
 	parameters := r.URL.Query()
+	if around := s.unitsAround(o, parameters); class == "organisationUnits" && around != nil {
+		s.writeList(w, r, class, around)
+		return
+	}
 	writeJSON(w, http.StatusOK, s.viewer(parameters).object(class, o, fieldsOf(parameters, "*")))
 }
 
@@ -161,7 +174,7 @@ func (s *Server) exportMetadata(w http.ResponseWriter, r *http.Request, caller *
 		viewer := s.viewer(parameters)
 		found, err := query{viewer, class, own}.find(caller)
 		if err != nil {
-			writeError(w, http.StatusBadRequest, "E2015", err.Error())
+			writeError(w, http.StatusBadRequest, "E1003", err.Error())
 			return
 		}
 		filter := fieldsOf(own, ":owner")
@@ -203,7 +216,7 @@ var dependencies = map[string][]string{
 
 // exportWithDependencies exports an object with what it needs to work on another server.
 func (s *Server) exportWithDependencies(w http.ResponseWriter, r *http.Request, class string, o object) {
-	viewer := s.viewer(r.URL.Query())
+	viewer := viewer{Server: s, withoutSharing: r.URL.Query().Get("skipSharing") == "true"} // `defaults` has no say here
 	export := s.exportHead()
 	filter := parseFields(":owner")
 	done := map[string]bool{}
@@ -214,9 +227,6 @@ func (s *Server) exportWithDependencies(w http.ResponseWriter, r *http.Request, 
 			return
 		}
 		done[class+uid] = true
-		if viewer.withoutDefaults && isDefault(class, o) {
-			return
-		}
 		export[class] = append(list(export[class]), viewer.object(class, o, filter))
 		for _, value := range list(o["attributeValues"]) {
 			add("attributes", refUID(value.(object)["attribute"]))

@@ -23,6 +23,11 @@ func (q query) find(caller *account) ([]object, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, c := range conditions {
+		if property, _, _ := strings.Cut(c.property, "."); !q.knows(property) {
+			return nil, fmt.Errorf("Unknown path property: %s", c.property) //nolint:staticcheck // DHIS2's own words
+		}
+	}
 	either := q.Get("rootJunction") == "OR"
 	var found []object
 	for _, o := range q.objects(q.class) {
@@ -60,6 +65,20 @@ func parseConditions(filters []string) ([]condition, error) {
 		out = append(out, c)
 	}
 	return out, nil
+}
+
+// optional are properties that objects may have and need not.
+var optional = fields(`identifiable id name code created lastUpdated lastUpdatedBy createdBy user sharing attributeValues translations description shortName formName
+style geometry url comment email phoneNumber contactPerson address openingDate closedDate startDate endDate sortOrder optionSet dataEntryForm
+expression condition content data priority decimals factor userCredentials username firstName surname disabled lastLogin path level domain`)
+
+// knows tells whether a property exists, as far as that can be told without DHIS2's own schema.
+func (q query) knows(property string) bool {
+	if optional[property] || computed[property] || inverses[q.class][property] != (inverse{}) || referredClass(q.class, property) != "" ||
+		literal(classes[q.class].defaults)[property] != nil || fields(classes[q.class].required)[property] {
+		return true
+	}
+	return slices.ContainsFunc(q.objects(q.class), func(o object) bool { return o[property] != nil })
 }
 
 func (q query) matches(o object, conditions []condition, either bool) bool {
@@ -231,10 +250,17 @@ func page(r *http.Request, found []object) ([]object, object, error) {
 			if err != nil {
 				return nil, nil, fmt.Errorf("Value '%s' is not valid for parameter %s", given, name) //nolint:staticcheck // DHIS2's own words
 			}
-			*into = max(n, 1)
+			*into = n
 		}
 	}
-	pager := object{"page": number, "total": len(found), "pageSize": size, "pageCount": (len(found) + size - 1) / size}
+	shown := found[min(max(number-1, 0)*max(size, 0), len(found)):]
+	shown = shown[:min(max(size, 0), len(shown))]
+	number, size = max(number, 1), max(size, 1)
+	pageCount := (len(found) + size - 1) / size
+	if number > pageCount {
+		number = 1 // DHIS2 says so, though it shows nothing
+	}
+	pager := object{"page": number, "total": len(found), "pageSize": size, "pageCount": pageCount}
 	link := func(page int) string {
 		parameters.Set("page", strconv.Itoa(page))
 		parameters.Set("pageSize", strconv.Itoa(size))
@@ -246,6 +272,5 @@ func page(r *http.Request, found []object) ([]object, object, error) {
 	if number > 1 {
 		pager["prevPage"] = link(number - 1)
 	}
-	from := min((number-1)*size, len(found))
-	return found[from:min(from+size, len(found))], pager, nil
+	return shown, pager, nil
 }

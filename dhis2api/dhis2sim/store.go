@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // metadataStore keeps the objects of every class.
@@ -166,20 +165,4 @@ func newUID() string {
 	}
 	uid[0] = uidLetters[int(random[0])%len(uidLetters)]
 	return string(uid)
-}
-
-// unitPath is an org unit's path, "/ROOT/.../UID", empty for an unknown unit.
-func (s *Server) unitPath(uid string) string {
-	return text(s.object("organisationUnits", uid)["path"])
-}
-
-// unitWithin tells whether a unit is one of the roots or lies below one.
-func (s *Server) unitWithin(uid string, roots []string) bool {
-	path := s.unitPath(uid)
-	for _, root := range roots {
-		if path != "" && (uid == root || strings.Contains(path, "/"+root+"/")) {
-			return true
-		}
-	}
-	return false
 }

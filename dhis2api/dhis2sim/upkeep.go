@@ -68,31 +68,6 @@ func (s *Server) change(class, uid, property string, value any) {
 	s.metadata.put(class, o)
 }
 
-// placeUnits works out the paths and levels of all org units.
-func (s *Server) placeUnits() {
-	paths := map[string]string{}
-	var path func(uid string) string
-	path = func(uid string) string {
-		if known, ok := paths[uid]; ok {
-			return known
-		}
-		unit := s.object("organisationUnits", uid)
-		if unit == nil {
-			return ""
-		}
-		paths[uid] = "/" + uid // a unit that lies below itself ends here
-		paths[uid] = path(refUID(unit["parent"])) + "/" + uid
-		return paths[uid]
-	}
-	for _, unit := range slices.Clone(s.objects("organisationUnits")) {
-		uid := text(unit["id"])
-		if at := path(uid); at != unit["path"] {
-			s.change("organisationUnits", uid, "path", at)
-			s.change("organisationUnits", uid, "level", strings.Count(at, "/"))
-		}
-	}
-}
-
 // makeOptionCombos makes the option combos of a category combo that are missing: one for every choice of
 // one option of each of its categories.
 func (s *Server) makeOptionCombos(categoryCombo string) {

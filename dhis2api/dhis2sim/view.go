@@ -99,6 +99,9 @@ func (v viewer) property(class string, o object, name string) any {
 	if value, ok := o[name]; ok {
 		return value
 	}
+	if class == "dataElements" && name == "dataSetElements" {
+		return v.dataSetElementsOf(text(o["id"]))
+	}
 	if from, ok := inverses[class][name]; ok {
 		out := []any{}
 		for _, uid := range v.referrers(from.class, from.property, text(o["id"])) {
@@ -143,8 +146,6 @@ func (v viewer) property(class string, o object, name string) any {
 		return class == "organisationUnits" && len(v.referrers(class, "parent", text(o["id"]))) == 0
 	case "ancestors":
 		return v.ancestors(o)
-	case "dataSetElements":
-		return v.dataSetElementsOf(text(o["id"]))
 	case "userCredentials": // gone in 2.42
 		if class == "users" && v.minor == 41 {
 			return object{"id": o["id"], "username": o["username"], "disabled": o["disabled"], "userRoles": o["userRoles"]}
@@ -192,6 +193,9 @@ func (v viewer) value(class, name string, value any, below *fieldFilter) any {
 	case object:
 		target, uid := referredClass(class, name), text(value["id"])
 		if target != "" && uid != "" {
+			if target == "users" && class != "organisationUnits" {
+				return v.userReference(uid)
+			}
 			return v.reference(target, uid, below)
 		}
 		if below == nil {
@@ -219,11 +223,18 @@ func (v viewer) reference(class, uid string, below *fieldFilter) any {
 	if below != nil && target != nil {
 		return v.object(class, target, below)
 	}
-	if class == "users" && target != nil { // DHIS2's UserPropertyTransformer
-		name := v.property(class, target, "name")
-		return object{"id": uid, "code": target["code"], "name": name, "displayName": name, "username": target["username"]}
-	}
 	return reference(uid)
+}
+
+// userReference is how nearly everything names a user, whatever the filter asks for (DHIS2's
+// UserPropertyTransformer).
+func (v viewer) userReference(uid string) any {
+	user := v.Server.object("users", uid)
+	if user == nil {
+		return reference(uid)
+	}
+	name := v.property("users", user, "name")
+	return object{"id": uid, "code": user["code"], "name": name, "displayName": name, "username": user["username"]}
 }
 
 // embedded adds to an embedded object what it shows of its surroundings.
