@@ -17,13 +17,14 @@ import (
 // Metadata is a set of metadata objects by class, each as the server wrote it.
 type Metadata map[string][]json.RawMessage
 
-// Ref names a metadata object; Code, Name and Path are filled where they were asked for.
+// Ref names a metadata object; all but ID are filled where they were asked for.
 type Ref struct {
 	ID   string `json:"id"`
 	Code string `json:"code,omitempty"`
 	Name string `json:"name,omitempty"`
 	// Path of an org unit: its ancestors' uids and its own, each after a slash.
-	Path string `json:"path,omitempty"`
+	Path  string `json:"path,omitempty"`
+	Level int    `json:"level,omitempty"` // of an org unit, 1 at the root
 }
 
 // ListQuery selects objects of one class.
