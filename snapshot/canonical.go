@@ -122,7 +122,7 @@ func (c Canonical) addEnrollment(face *merge.Face, enrollment *dhis2api.Enrollme
 		return
 	}
 	fields := content(face, ref, refOf(merge.TrackedEntity, entity))
-	fields.set("trackedEntity", entity)
+	fields.set(merge.FieldTrackedEntity, entity)
 	fields.set(merge.FieldProgram, enrollment.Program)
 	fields.set(merge.FieldOrgUnit, enrollment.OrgUnit)
 	fields.set(merge.FieldStatus, enrollment.Status)
@@ -158,7 +158,7 @@ func (c Canonical) addEvent(face *merge.Face, event *dhis2api.Event, enrollment 
 		return
 	}
 	fields := content(face, ref, refOf(merge.Enrollment, enrollment))
-	fields.set("enrollment", enrollment)
+	fields.set(merge.FieldEnrollment, enrollment)
 	fields.set(merge.FieldProgram, event.Program)
 	fields.set("programStage", event.ProgramStage)
 	fields.set(merge.FieldOrgUnit, event.OrgUnit)

@@ -327,7 +327,7 @@ func TestCanonicalGeometry(t *testing.T) {
 		`{"type":"Point","coordinates":[1.0E-5,-8173e-2]}`:                                             `{"coordinates":[0.00001,-81.73],"type":"Point"}`,
 		`{"type":"Polygon","coordinates":[[[1.0,2.0],[3.0,4.0],[1,2]]]}`:                               `{"coordinates":[[[1,2],[3,4],[1,2]]],"type":"Polygon"}`,
 		`{"type":"GeometryCollection","geometries":[{"type":"Point","coordinates":[1.0,2.0],"id":7}]}`: `{"geometries":[{"coordinates":[1,2],"type":"Point"}],"type":"GeometryCollection"}`,
-		`{"type":"Point","coordinates":[-81.73212345678901,8.77123456789012]}`:                        `{"coordinates":[-81.73212345678901,8.77123456789012],"type":"Point"}`,
+		`{"type":"Point","coordinates":[-81.73212345678901,8.77123456789012]}`:                         `{"coordinates":[-81.73212345678901,8.77123456789012],"type":"Point"}`,
 		`POINT(1 2)`: `POINT(1 2)`,
 	} {
 		if got := geometry(json.RawMessage(raw)); got != want {

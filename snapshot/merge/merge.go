@@ -84,6 +84,10 @@ const (
 	// OwnerPrefix begins the field of a tracked entity's owner in a program; the program's uid follows.
 	OwnerPrefix = "owner."
 
+	// FieldTrackedEntity names an enrollment's parent, FieldEnrollment an event's.
+	FieldTrackedEntity = "trackedEntity"
+	FieldEnrollment    = "enrollment"
+
 	FieldStatus           = "status"
 	FieldOccurredAt       = "occurredAt"
 	FieldScheduledAt      = "scheduledAt"

@@ -38,74 +38,109 @@ func Pushed(change Change, local Object) []Base {
 	}
 }
 
-// Overlay returns the record with its taken and loaded faces corrected by the bases, which are applied in
-// the order given, so the last one for a field wins. An object that a base takes away takes along what hangs
-// below it; one that a base puts in has the parent that another face knows. The record itself is not changed,
-// and neither are unreadable faces made readable.
+// Overlay returns the record with its taken and loaded faces corrected by the bases. Their order matters only
+// between bases of one field, where the last one wins. An object that they put in has the parent that another
+// face knows or its fields name; one that they take out of both faces was deleted, so it takes along what hangs
+// below it. The record itself is not changed, and neither are unreadable faces made readable.
 func Overlay(record Record, bases []Base) Record {
 	if len(bases) == 0 {
 		return record
 	}
 	c := comparison{record: record}
-	taken, loaded := newLayer(&c, record.Taken), newLayer(&c, record.Loaded)
+	taken, loaded := newLayer(record.Taken), newLayer(record.Loaded)
+	existence := map[Ref]Base{}
 	for _, base := range bases {
-		known, _ := c.object(base.Ref)
-		taken.apply(base.Ref, known.Parent, base.Field, base.Taken, base.TakenPresent)
-		loaded.apply(base.Ref, known.Parent, base.Field, base.Loaded, base.LoadedPresent)
+		if base.Field == "" {
+			existence[base.Ref] = base
+		}
+	}
+	for ref, base := range existence {
+		known, _ := c.object(ref)
+		taken.put(ref, known.Parent, base.TakenPresent)
+		loaded.put(ref, known.Parent, base.LoadedPresent)
+	}
+	for _, base := range bases {
+		if base.Field != "" {
+			taken.set(base.Ref, base.Field, base.Taken, base.TakenPresent)
+			loaded.set(base.Ref, base.Field, base.Loaded, base.LoadedPresent)
+		}
+	}
+	for ref, base := range existence {
+		if !base.TakenPresent && !base.LoadedPresent {
+			taken.remove(c.below(ref, taken.face))
+			loaded.remove(c.below(ref, loaded.face))
+		}
 	}
 	record.Taken, record.Loaded = taken.face, loaded.face
 	return record
 }
 
-// layer is a face that is being corrected: its maps are its own, and the fields of the objects in own too.
+// layer is a face that is being corrected: its maps are its own, and so are the fields of the objects in own.
 type layer struct {
-	record *comparison
-	face   Face
-	own    map[Ref]bool
+	face Face
+	own  map[Ref]bool
 }
 
-func newLayer(record *comparison, face Face) *layer {
+func newLayer(face Face) *layer {
 	face.Objects, face.Deleted = maps.Clone(face.Objects), maps.Clone(face.Deleted)
 	if face.Objects == nil {
 		face.Objects = map[Ref]Object{}
 	}
-	return &layer{record: record, face: face, own: map[Ref]bool{}}
+	return &layer{face: face, own: map[Ref]bool{}}
 }
 
-func (l *layer) apply(ref, parent Ref, field, value string, present bool) {
+// put makes the face hold the object or not.
+func (l *layer) put(ref, parent Ref, present bool) {
+	_, there := l.face.Objects[ref]
+	switch {
+	case !present:
+		delete(l.face.Objects, ref)
+	case !there:
+		l.face.Objects[ref] = Object{Ref: ref, Parent: parent}
+		delete(l.face.Deleted, ref)
+	}
+}
+
+func (l *layer) remove(refs []Ref) {
+	for _, ref := range refs {
+		delete(l.face.Objects, ref)
+	}
+}
+
+// set gives a field of an object that the face holds another value, or none.
+func (l *layer) set(ref Ref, field, value string, present bool) {
 	object, there := l.face.Objects[ref]
-	if field == "" && !present {
-		for _, under := range l.record.below(ref, l.face) {
-			l.remove(under)
-		}
-		l.remove(ref)
+	if !there {
 		return
 	}
-	if !there {
-		if field != "" {
-			return
-		}
-		object = Object{Ref: ref, Parent: parent}
-	}
 	if !l.own[ref] {
+		l.own[ref] = true
 		object.Fields = maps.Clone(object.Fields)
 		if object.Fields == nil {
 			object.Fields = map[string]string{}
 		}
-		l.own[ref] = true
+		l.face.Objects[ref] = object
 	}
-	switch {
-	case field == "":
-	case present:
+	if parent := parentNamed(ref, field, value); present && object.Parent == (Ref{}) && parent != (Ref{}) {
+		object.Parent = parent
+		l.face.Objects[ref] = object
+	}
+	if present {
 		object.Fields[field] = value
-	default:
+	} else {
 		delete(object.Fields, field)
 	}
-	l.face.Objects[ref] = object
-	delete(l.face.Deleted, ref)
 }
 
-func (l *layer) remove(ref Ref) {
-	delete(l.face.Objects, ref)
-	delete(l.own, ref)
+// parentNamed returns the parent that a field names; the zero ref if the field names none.
+func parentNamed(ref Ref, field, value string) Ref {
+	switch {
+	case value == "":
+		return Ref{}
+	case ref.Kind == Event && field == FieldEnrollment:
+		return Ref{Kind: Enrollment, UID: value}
+	case ref.Kind == Enrollment && field == FieldTrackedEntity:
+		return Ref{Kind: TrackedEntity, UID: value}
+	}
+	return Ref{}
 }

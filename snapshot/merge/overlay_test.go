@@ -96,6 +96,24 @@ func TestOverlay(t *testing.T) {
 			nil,
 		},
 		{
+			"nor is what an earlier run created below it",
+			[]string{"local,central deleted trackedEntity p1", "local,central deleted enrollment n1", "local,central deleted event e1", "local,central deleted event e2"},
+			append(merge.Pushed(merge.Change{Ref: patient, Verb: merge.Delete}, merge.Object{}),
+				merge.Base{Ref: created, TakenPresent: true, LoadedPresent: true},
+				merge.Base{Ref: created, Field: "enrollment", Taken: "n1", Loaded: "n1", TakenPresent: true, LoadedPresent: true}),
+			nil,
+		},
+		{
+			"what was created below a patient who stood on the kit before stays",
+			[]string{"taken gone trackedEntity p1", "taken,loaded gone enrollment n1", "taken,loaded gone event e1", "local deleted event e1", "local enrollment n1: orgUnit=u2"},
+			[]merge.Base{
+				{Ref: patient, LoadedPresent: true},
+				{Ref: merge.Ref{Kind: merge.Enrollment, UID: "n1"}, TakenPresent: true, LoadedPresent: true},
+				{Ref: merge.Ref{Kind: merge.Enrollment, UID: "n1"}, Field: "program", Taken: "P", Loaded: "P", TakenPresent: true, LoadedPresent: true},
+			},
+			[]string{`push update enrollment n1 orgUnit "" "u2" ""`},
+		},
+		{
 			"a field of an object that the snapshot lacks changes nothing",
 			[]string{"taken,loaded gone event e1"},
 			[]merge.Base{{Ref: event, Field: "weight", Taken: "60", Loaded: "60", TakenPresent: true, LoadedPresent: true}},
