@@ -65,6 +65,7 @@ func TestLockedForm(t *testing.T) {
 	for version, want := range map[string]string{"2.42.5.2": `"E7640"`, "2.43.1": `"E8030"`} {
 		s := newVersion(t, version, village)
 		r := httptest.NewRequest(http.MethodPost, "/api/dataValueSets", strings.NewReader(`{"dataValues": [{"dataElement": "aPlainDE111", "period": "202609", "orgUnit": "aUnitBelow1", "value": "5"}]}`))
+		r.Header.Set("Content-Type", "application/json")
 		r.SetBasicAuth("nurse", "Nurse-2026!")
 		if status, answer := do(t, s, r); status != http.StatusConflict || at(t, answer, "response.conflicts.0.errorCode") != want {
 			t.Errorf("%s: %d %v, want %s", version, status, answer, want)

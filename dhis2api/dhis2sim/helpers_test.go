@@ -36,6 +36,9 @@ func newVersion(t *testing.T, version, metadata string) *Server {
 func call(t *testing.T, s http.Handler, method, path, body string) (int, object) {
 	t.Helper()
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
 	r.SetBasicAuth("admin", "district")
 	return do(t, s, r)
 }
@@ -90,6 +93,9 @@ const village = `{
 "categoryOptions": [{"id": "aYoungOptio", "name": "Young", "shortName": "Young"}, {"id": "anOldOption", "name": "Old", "shortName": "Old"}],
 "categories": [{"id": "anAgeCatego", "name": "Age", "shortName": "Age", "dataDimensionType": "DISAGGREGATION", "categoryOptions": [{"id": "aYoungOptio"}, {"id": "anOldOption"}]}],
 "categoryCombos": [{"id": "anAgeCombo1", "name": "Age", "dataDimensionType": "DISAGGREGATION", "categories": [{"id": "anAgeCatego"}]}],
+"categoryOptionCombos": [
+	{"id": "aYoungCombo", "name": "Young", "categoryCombo": {"id": "anAgeCombo1"}, "categoryOptions": [{"id": "aYoungOptio"}]},
+	{"id": "anOldCombo1", "name": "Old", "categoryCombo": {"id": "anAgeCombo1"}, "categoryOptions": [{"id": "anOldOption"}]}],
 "dataElements": [
 	{"id": "aCountedDE1", "name": "Seen", "shortName": "Seen", "valueType": "INTEGER_ZERO_OR_POSITIVE", "domainType": "AGGREGATE", "aggregationType": "SUM", "categoryCombo": {"id": "anAgeCombo1"}},
 	{"id": "aPlainDE111", "name": "Stock", "shortName": "Stock", "valueType": "INTEGER", "domainType": "AGGREGATE", "aggregationType": "SUM"}],

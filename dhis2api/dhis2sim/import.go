@@ -1,6 +1,7 @@
 package dhis2sim
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -204,6 +205,9 @@ func (m *metadataImport) checkObject(class string, o object, exists, again bool)
 	if chosen && class == "users" {
 		fail(m.checkUser(o, exists)...)
 	}
+	if chosen && class == "options" {
+		fail(m.checkOption(o)...)
+	}
 	switch {
 	case !exists && create && !m.mayCreate(class):
 		fail(m.error(class, uid, "E3000", "", "No permission to create.", m.caller.username, title))
@@ -220,8 +224,9 @@ func (m *metadataImport) checkObject(class string, o object, exists, again bool)
 	}
 	errors = append(errors, m.checkReferences(class, o, title)...)
 	errors = append(errors, m.checkSharing(class, o, title)...)
-	if !exists && !validUID.MatchString(uid) {
-		fail(m.error(class, uid, "E4014", "", "Invalid UID.", uid, simpleName(class)))
+	if !exists && !validUID.MatchString(uid) { // DHIS2 counts such an object twice
+		errors = append(errors, m.error(class, uid, "E4014", "", "Invalid UID.", uid, simpleName(class)))
+		ignored++
 	}
 	return errors, blocking, ignored
 }
@@ -336,6 +341,18 @@ func ignored(class, property string) bool {
 	return computed[property] || inverses[class][property] != (inverse{})
 }
 
+// checkOption refuses an option whose name or code another of its set has.
+func (m *metadataImport) checkOption(o object) []metadataError {
+	set := refUID(o["optionSet"])
+	for _, uid := range m.referrers("options", "optionSet", set) {
+		other := m.object("options", uid)
+		if uid != o["id"] && (other["name"] == o["name"] || other["code"] == o["code"]) {
+			return []metadataError{m.error("options", text(o["id"]), "E4028", "", "Option set `"+set+"` already contains option `"+uid+"`.", set, uid)}
+		}
+	}
+	return nil
+}
+
 func (m *metadataImport) checkSharing(class string, o object, title string) []metadataError {
 	sharing, _ := o["sharing"].(object)
 	if sharing == nil || m.options.skipSharing {
@@ -356,6 +373,7 @@ func (m *metadataImport) checkSharing(class string, o object, title string) []me
 
 // store puts the checked objects into the store, and mends what depends on them.
 func (m *metadataImport) store(passed bundle) {
+	m.countVersions(passed)
 	for class, objects := range passed {
 		for _, o := range objects {
 			old := m.object(class, text(o["id"]))
@@ -371,9 +389,6 @@ func (m *metadataImport) store(passed bundle) {
 	if len(passed["organisationUnits"]) > 0 {
 		m.placeUnits()
 	}
-	for _, combo := range passed["categoryCombos"] {
-		m.makeOptionCombos(text(combo["id"]))
-	}
 }
 
 // kept is an object as it is stored: as it was sent, its references cut down to ids, what the server
@@ -385,7 +400,9 @@ func (m *metadataImport) kept(class string, o, old object) object {
 		if ignored(class, property) || property == "password" || value == nil {
 			continue
 		}
-		out[property] = m.trim(class, property, value, o)
+		if trimmed := m.trim(class, property, value, o); trimmed != nil {
+			out[property] = trimmed
+		}
 	}
 	now := m.timestamp(m.now())
 	out["lastUpdated"], out["lastUpdatedBy"] = now, reference(m.caller.uid)
@@ -404,9 +421,12 @@ func (m *metadataImport) kept(class string, o, old object) object {
 		}
 	}
 	switch class {
-	case "dataSets", "optionSets", "programs": // DHIS2 counts every update
-		if old != nil {
-			out["version"] = number(old["version"]) + 1
+	case "dataSets", "optionSets", "programs": // the higher one counts, and an update without a new one
+		if was, is := number(old["version"]), number(out["version"]); old != nil {
+			out["version"] = max(was, is)
+			if was == is {
+				out["version"] = is + 1
+			}
 		}
 	case "programRuleVariables":
 		if subject := m.subject(o); subject != nil {
@@ -420,10 +440,7 @@ func (m *metadataImport) kept(class string, o, old object) object {
 		}
 	case "organisationUnits":
 		delete(out, "level")
-		delete(out, "path")
-		if old != nil { // until placeUnits
-			out["level"], out["path"] = old["level"], old["path"]
-		}
+		delete(out, "path") // both for placeUnits to find
 	}
 	if classes[class].shared {
 		out["sharing"] = m.sharing(o, old)
@@ -468,9 +485,16 @@ func (m *metadataImport) sharing(o, old object) object {
 // dates are properties that hold a day and are shown as an instant.
 var dates = fields("openingDate closedDate startDate endDate")
 
+// doubles are properties that are written with a fraction, whatever was sent.
+var doubles = fields("constants.value dataSets.expiryDays dataSets.timelyDays")
+
 // trim cuts a value to what is kept of it.
 func (m *metadataImport) trim(class, property string, value any, around object) any {
 	switch value := value.(type) {
+	case json.Number:
+		if doubles[class+"."+property] && !strings.ContainsAny(value.String(), ".eE") {
+			return value + ".0"
+		}
 	case string:
 		if dates[property] && len(value) == len("2006-01-02") {
 			return value + "T00:00:00.000"
@@ -481,11 +505,14 @@ func (m *metadataImport) trim(class, property string, value any, around object) 
 			}
 		}
 	case []any:
-		out := make([]any, len(value))
+		out := []any{}
 		for i, item := range value {
-			out[i] = m.trim(class, property, item, around)
-			if made, ok := out[i].(object); ok && embeddedLists[property].owner != "" {
+			kept := m.trim(class, property, item, around)
+			if made, ok := kept.(object); ok && embeddedLists[property].owner != "" {
 				m.completeEmbedded(property, made, around, i)
+			}
+			if kept != nil {
+				out = append(out, kept)
 			}
 		}
 		return out
@@ -493,7 +520,10 @@ func (m *metadataImport) trim(class, property string, value any, around object) 
 		if property == "sharing" || property == "geometry" {
 			return value
 		}
-		if uid := text(value["id"]); uid != "" && referredClass(class, property) != "" {
+		if uid, target := text(value["id"]), referredClass(class, property); uid != "" && target != "" {
+			if m.given[target][uid] == nil && m.object(target, uid) == nil {
+				return nil // stored all the same, without atomic
+			}
 			return reference(uid)
 		}
 		out := object{}

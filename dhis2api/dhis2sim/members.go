@@ -20,10 +20,6 @@ func (s *Server) changeMembers(w http.ResponseWriter, r *http.Request, class str
 	}
 	var added, removed []string
 	if len(path) == 2 {
-		if s.object(members, path[1]) == nil {
-			notFound(w, members, path[1])
-			return
-		}
 		added = path[1:]
 	} else {
 		body, ok := readObject(w, r)
@@ -43,6 +39,8 @@ func (s *Server) changeMembers(w http.ResponseWriter, r *http.Request, class str
 			}
 		}
 	}
+	unknown := func(uid string) bool { return s.object(members, uid) == nil } // they are not even counted
+	added, removed = slices.DeleteFunc(added, unknown), slices.DeleteFunc(removed, unknown)
 	report := classReport{ObjectReports: []objectErrors{}}
 	for _, uid := range added {
 		if s.setMember(class, text(o["id"]), property, uid, true) {
@@ -71,7 +69,7 @@ func (s *Server) setMember(class, uid, property, member string, in bool) bool {
 		class, uid, property, member = from.class, member, from.property, uid
 	}
 	o := s.object(class, uid)
-	if o == nil || s.object(referredClass(class, property), member) == nil || slices.Contains(refUIDs(o[property]), member) == in {
+	if o == nil || slices.Contains(refUIDs(o[property]), member) == in {
 		return false
 	}
 	if singulars[property] != "" || property == "parent" {

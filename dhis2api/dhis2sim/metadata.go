@@ -72,7 +72,7 @@ func (s *Server) serveClass(w http.ResponseWriter, r *http.Request, caller *acco
 	case len(path) == 2 && r.Method == http.MethodPatch:
 		s.patchObject(w, r, class, o, caller)
 	case len(path) == 2 && r.Method == http.MethodDelete:
-		s.finishObject(w, class, path[1], http.StatusOK, s.importMetadata(bundle{class: {o}}, metadataOptions{strategy: "DELETE", atomic: true}, caller))
+		s.deleteObject(w, class, path[1], caller)
 	case len(path) == 3 && path[2] == "metadata" && dependencies[class] != nil && r.Method == http.MethodGet:
 		s.exportWithDependencies(w, r, class, o)
 	case len(path) == 3 && r.Method != http.MethodGet || len(path) == 4:
@@ -304,11 +304,28 @@ func metadataOptionsOf(parameters url.Values) metadataOptions {
 	return options
 }
 
+// valueTypes are the types that values of data elements, attributes and options may have.
+var valueTypes = fields(`TEXT LONG_TEXT MULTI_TEXT LETTER PHONE_NUMBER EMAIL BOOLEAN TRUE_ONLY DATE DATETIME TIME NUMBER UNIT_INTERVAL PERCENTAGE INTEGER
+INTEGER_POSITIVE INTEGER_NEGATIVE INTEGER_ZERO_OR_POSITIVE TRACKER_ASSOCIATE USERNAME COORDINATE ORGANISATION_UNIT REFERENCE AGE URL FILE_RESOURCE IMAGE GEOJSON`)
+
 func (s *Server) postMetadata(w http.ResponseWriter, r *http.Request, caller *account) {
 	b, err := readBundle(r.Body)
 	if err != nil {
 		writeError(w, http.StatusConflict, "", "Failed to parse JSON: "+err.Error())
 		return
+	}
+	switch r.URL.Query().Get("importStrategy") {
+	case "NEW", "SYNC", "NEW_AND_UPDATES", "UPDATES": // known to DHIS2, but not to its metadata import
+		writeError(w, http.StatusInternalServerError, "", "Cannot invoke \"java.util.List.iterator()\" because \"validationChecks\" is null")
+		return
+	}
+	for class, objects := range b {
+		for _, o := range objects {
+			if valueType := text(o["valueType"]); valueType != "" && !valueTypes[valueType] {
+				writeError(w, http.StatusInternalServerError, "", "Cannot deserialize value `"+valueType+"` of "+class)
+				return
+			}
+		}
 	}
 	options := metadataOptionsOf(r.URL.Query())
 	if r.URL.Query().Get("async") == "true" {
@@ -339,6 +356,9 @@ func (s *Server) createObject(w http.ResponseWriter, r *http.Request, class stri
 	uid := text(o["id"])
 	w.Header().Set("Location", baseURL(r)+"/api/"+class+"/"+uid)
 	s.finishObject(w, class, uid, http.StatusCreated, s.importMetadata(bundle{class: {o}}, metadataOptions{strategy: "CREATE", atomic: true}, caller))
+	if class == "categoryCombos" { // unlike an import
+		s.makeOptionCombos(uid)
+	}
 }
 
 // replaceObject serves PUT /api/CLASS/UID.
@@ -353,10 +373,28 @@ func (s *Server) replaceObject(w http.ResponseWriter, r *http.Request, class str
 func (s *Server) updateObject(w http.ResponseWriter, class string, old, o object, caller *account) {
 	o["id"] = old["id"]
 	s.finishObject(w, class, text(old["id"]), http.StatusOK, s.importMetadata(bundle{class: {o}}, metadataOptions{strategy: "UPDATE", atomic: true}, caller))
+	if class == "categoryCombos" {
+		s.makeOptionCombos(text(old["id"]))
+	}
+}
+
+// deleteObject serves DELETE /api/CLASS/UID. An option in a set stays, though DHIS2 says that it is gone, and
+// the set's version grows.
+func (s *Server) deleteObject(w http.ResponseWriter, class, uid string, caller *account) {
+	if set := s.object("optionSets", refUID(s.object(class, uid)["optionSet"])); class == "options" && set != nil {
+		s.change("optionSets", text(set["id"]), "version", number(set["version"])+1)
+		s.finishObject(w, class, uid, http.StatusOK, metadataReport{})
+		return
+	}
+	s.finishObject(w, class, uid, http.StatusOK, s.importMetadata(bundle{class: {object{"id": uid}}}, metadataOptions{strategy: "DELETE", atomic: true}, caller))
 }
 
 // readObject reads one object from the body, or answers why it cannot.
 func readObject(w http.ResponseWriter, r *http.Request) (object, bool) {
+	if !strings.Contains(r.Header.Get("Content-Type"), "json") {
+		writeError(w, http.StatusUnsupportedMediaType, "", "Content-Type '"+r.Header.Get("Content-Type")+"' is not supported")
+		return nil, false
+	}
 	payload, err := readJSON(r.Body)
 	o, ok := payload.(object)
 	if err != nil || !ok {
@@ -373,8 +411,16 @@ func (s *Server) finishObject(w http.ResponseWriter, class, uid string, success 
 		for _, o := range t.ObjectReports {
 			if len(o.ErrorReports) > 0 {
 				w.Header().Del("Location")
+				status := "ERROR"
+				switch o.ErrorReports[0].ErrorCode {
+				case "":
+					writeError(w, http.StatusConflict, "", o.ErrorReports[0].Message)
+					return
+				case "E4030":
+					status = "WARNING"
+				}
 				response["errorReports"] = o.ErrorReports
-				writeMessage(w, http.StatusConflict, "ERROR", "One or more errors occurred, please see full details in import report.", response)
+				writeMessage(w, http.StatusConflict, status, "One or more errors occurred, please see full details in import report.", response)
 				return
 			}
 		}
@@ -391,9 +437,18 @@ func (s *Server) patchObject(w http.ResponseWriter, r *http.Request, class strin
 		return
 	}
 	o := maps.Clone(old)
+	q := query{viewer: viewer{Server: s}, class: class}
 	for _, item := range operations {
 		operation, _ := item.(object)
 		path := strings.Split(strings.Trim(text(operation["path"]), "/"), "/")
+		if op := text(operation["op"]); !slices.Contains([]string{"add", "remove", "replace", "remove-by-id"}, op) {
+			writeError(w, http.StatusInternalServerError, "", "Could not resolve type id '"+op+"' as a JSON patch operation")
+			return
+		}
+		if !q.knows(path[0]) && path[0] != "password" {
+			writeError(w, http.StatusBadRequest, "", "Property "+path[0]+" does not exist on "+simpleName(class))
+			return
+		}
 		if !patch(o, text(operation["op"]), path, operation) {
 			writeError(w, http.StatusBadRequest, "", "Invalid JSON patch operation on "+text(operation["path"]))
 			return
@@ -442,8 +497,6 @@ func patch(o object, op string, path []string, operation object) bool {
 		delete(o, name)
 	case "remove-by-id":
 		o[name] = slices.DeleteFunc(slices.Clone(list(o[name])), func(item any) bool { return refUID(item) == operation["id"] })
-	default:
-		return false
 	}
 	return true
 }

@@ -72,7 +72,7 @@ func TestImport(t *testing.T) {
 		"name taken":            {"", `{"dataElements": [{"id": "aNewElement", "name": "Stock", "shortName": "New", "valueType": "TEXT", "domainType": "TRACKER", "aggregationType": "NONE"}]}`, 409, `{"created":0,"deleted":0,"ignored":1,"total":1,"updated":0}`, `"E5003"`, "null"},
 		"one bad, all out":      {"", `{"dataElements": [` + element + `, {"id": "aBadElement", "name": "Bad"}]}`, 409, `{"created":0,"deleted":0,"ignored":2,"total":2,"updated":0}`, "nothing", "null"},
 		"one bad, the rest in":  {"?atomicMode=NONE", `{"dataElements": [{"id": "aBadElement", "name": "Bad"}, ` + element + `]}`, 409, `{"created":1,"deleted":0,"ignored":1,"total":2,"updated":0}`, `"E4000"`, `"New"`},
-		"not a uid":             {"", `{"constants": [{"id": "short", "name": "C", "shortName": "C", "value": 1}]}`, 409, `{"created":0,"deleted":0,"ignored":1,"total":1,"updated":0}`, `"E4014"`, "null"},
+		"not a uid":             {"", `{"constants": [{"id": "short", "name": "C", "shortName": "C", "value": 1}]}`, 409, `{"created":0,"deleted":0,"ignored":2,"total":2,"updated":0}`, `"E4014"`, "null"},
 		"default object":        {"", `{"categoryCombos": [{"id": "bjDvmb4bfuf", "name": "default"}]}`, 200, "nothing", "nothing", "null"},
 		"delete":                {"?importStrategy=DELETE", `{"dataSets": [{"id": "aMonthlyDS1"}]}`, 200, `{"created":0,"deleted":1,"ignored":0,"total":1,"updated":0}`, "nothing", "null"},
 		"delete what is needed": {"?importStrategy=DELETE", `{"organisationUnits": [{"id": "aUnitAbove1"}]}`, 200, `{"created":0,"deleted":0,"ignored":1,"total":1,"updated":0}`, `"E4030"`, "null"},

@@ -211,6 +211,7 @@ func TestConcurrentUse(t *testing.T) {
 			for i := range 20 {
 				uid := fmt.Sprintf("aConst%02d%03d", worker, i)
 				r := httptest.NewRequest(http.MethodPost, "/api/constants", strings.NewReader(fmt.Sprintf(`{"id": %q, "name": %q, "shortName": %q, "value": 1.0}`, uid, uid, uid)))
+				r.Header.Set("Content-Type", "application/json")
 				r.SetBasicAuth("admin", "district")
 				w := httptest.NewRecorder()
 				s.ServeHTTP(w, r)

@@ -23,7 +23,8 @@ func (s *Server) unitWithin(uid string, roots []string) bool {
 	return false
 }
 
-// placeUnits works out the paths and levels of all org units.
+// placeUnits works out the paths of all org units, and the levels of those that were just stored: DHIS2 leaves
+// those of units below one that moved as they were.
 func (s *Server) placeUnits() {
 	paths := map[string]string{}
 	var path func(uid string) string
@@ -41,8 +42,11 @@ func (s *Server) placeUnits() {
 	}
 	for _, unit := range slices.Clone(s.objects("organisationUnits")) {
 		uid := text(unit["id"])
-		if at := path(uid); at != unit["path"] {
+		at := path(uid)
+		if at != unit["path"] {
 			s.change("organisationUnits", uid, "path", at)
+		}
+		if unit["level"] == nil {
 			s.change("organisationUnits", uid, "level", strings.Count(at, "/"))
 		}
 	}

@@ -9,6 +9,27 @@ import (
 
 // What DHIS2 does by itself when metadata changes.
 
+// countVersions raises the versions of sets whose options are imported, and of data sets whose sections are:
+// once for the lot, or once for every new one. A set that comes with its options is not counted up.
+func (m *metadataImport) countVersions(passed bundle) {
+	for parents, member := range map[string]inverse{"optionSets": {"options", "optionSet"}, "dataSets": {"sections", "dataSet"}} {
+		raised := map[string]int64{}
+		for _, o := range passed[member.class] {
+			uid := refUID(o[member.property])
+			if m.object(member.class, text(o["id"])) == nil {
+				raised[uid]++
+			} else {
+				raised[uid] = max(raised[uid], 1)
+			}
+		}
+		for uid, by := range raised {
+			if parent := m.object(parents, uid); parent != nil {
+				m.change(parents, uid, "version", number(parent["version"])+by)
+			}
+		}
+	}
+}
+
 // reunite makes parents and children name each other again after an import: a listed child gets the parent,
 // unless the import says otherwise, and every list is made anew from what the children say. A set's options
 // that an import of the set no longer lists leave it.
@@ -105,34 +126,92 @@ func (s *Server) makeOptionCombos(categoryCombo string) {
 	}
 }
 
-// remove deletes an object. What lists it forgets it, its children go with it; where another object names it
-// as its one and only, it stays (E4030). An option in a set stays too, though DHIS2 says it is gone; the
-// set's version grows.
+// needed are the properties by which objects keep another from being deleted (E4030), by its class.
+var needed = map[string][]inverse{
+	"categories":         {{"categoryCombos", "categories"}},
+	"dataElements":       {{"programStages", "programStageDataElements"}},
+	"indicatorTypes":     {{"indicators", "indicatorType"}},
+	"optionSets":         {{"dataElements", "optionSet"}},
+	"organisationUnits":  {{"organisationUnits", "parent"}},
+	"trackedEntityTypes": {{"programs", "trackedEntityType"}},
+	"userRoles":          {{"users", "userRoles"}},
+}
+
+// dependents are objects beside the families' children that go when the one that they name goes.
+var dependents = map[inverse]bool{
+	{"categoryOptionCombos", "categoryCombo"}: true, {"programIndicators", "program"}: true,
+	{"programRules", "program"}: true, {"programRuleVariables", "program"}: true, {"sections", "dataSet"}: true,
+}
+
+// remove deletes an object, with what depends on it; lists forget it, and what had its category combo gets the
+// default one. It is refused where others need it, by E4030 or, where only the database knows, without a code.
 func (m *metadataImport) remove(class, uid string) *metadataError {
-	if set := m.object("optionSets", refUID(m.object(class, uid)["optionSet"])); class == "options" && set != nil {
-		m.change("optionSets", text(set["id"]), "version", number(set["version"])+1)
-		return nil
+	const refusal = "Object could not be deleted because it is associated with another object"
+	if data := m.dataOf(uid); data != "" {
+		e := m.error(class, uid, "E4030", "", refusal+": "+data)
+		return &e
 	}
 	uses := m.uses(class, uid)
 	for _, u := range uses {
-		if u.single && !u.child {
-			e := m.error(class, uid, "E4030", "", "Object could not be deleted because it is associated with another object: "+simpleName(u.class))
+		by := inverse{u.class, u.property}
+		if slices.Contains(needed[class], by) {
+			e := m.error(class, uid, "E4030", "", refusal+": "+simpleName(u.class))
 			return &e
 		}
-	}
-	for _, u := range uses {
-		if u.child {
-			m.metadata.remove(u.class, u.uid)
-			continue
+		inProgram := class == "trackedEntityAttributes" && embeddedLists[u.property].subject != ""
+		if inProgram || u.single && !u.child && !dependents[by] && class != "categoryCombos" {
+			return &metadataError{Message: refusal}
 		}
-		kept := slices.DeleteFunc(slices.Clone(list(m.object(u.class, u.uid)[u.property])), func(item any) bool {
-			member, _ := item.(object)
-			return member["id"] == uid || refUID(member[embeddedLists[u.property].subject]) == uid
-		})
-		m.change(u.class, u.uid, u.property, kept)
 	}
 	m.metadata.remove(class, uid)
+	for _, u := range uses {
+		o := m.object(u.class, u.uid)
+		switch {
+		case o == nil: // went with another
+		case u.child || dependents[inverse{u.class, u.property}]:
+			m.remove(u.class, u.uid)
+		case u.single:
+			m.change(u.class, u.uid, u.property, reference("bjDvmb4bfuf"))
+		default:
+			m.change(u.class, u.uid, u.property, slices.DeleteFunc(slices.Clone(list(o[u.property])), func(item any) bool {
+				member, _ := item.(object)
+				return member["id"] == uid || refUID(member[embeddedLists[u.property].subject]) == uid
+			}))
+		}
+	}
 	return nil
+}
+
+// dataOf names the kind of data that refers to an object, "" when none does.
+func (s *Server) dataOf(uid string) string {
+	for key := range s.aggregate.values {
+		if uid == key.orgUnit || uid == key.dataElement || uid == key.categoryOptionCombo || uid == key.attributeOptionCombo {
+			return "DataValue"
+		}
+	}
+	for _, e := range s.tracker.entities {
+		attribute := slices.ContainsFunc(e.attributes, func(v attributeValue) bool { return v.attribute == uid })
+		if uid == e.unit || uid == e.entityType || attribute {
+			return "TrackedEntity"
+		}
+	}
+	for _, e := range s.tracker.enrollments {
+		if uid == e.unit || uid == e.program {
+			return "Enrollment"
+		}
+	}
+	for _, e := range s.tracker.events {
+		value := slices.ContainsFunc(e.dataValues, func(v dataValue) bool { return v.dataElement == uid })
+		if uid == e.unit || uid == e.program || uid == e.programStage || value {
+			return "Event"
+		}
+	}
+	for _, r := range s.tracker.relationships {
+		if uid == r.relationshipType {
+			return "Relationship"
+		}
+	}
+	return ""
 }
 
 // use is one property of one object that refers to an object.
