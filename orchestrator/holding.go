@@ -26,14 +26,17 @@ type holding struct {
 	completions   map[string]*dhis2api.Completion
 
 	faces map[root]merge.Face
+	// ties are the relationships as the other server holds them.
+	ties map[root]merge.Face
 }
 
 // expectation is what a server is asked about beyond what it lists: objects that it, or the other one, held
 // before. Such an object is looked up by its id; only what is not found then counts as deleted.
 type expectation map[root]map[merge.Ref]merge.Object
 
-// read asks the server for everything it has of the roots, by id and without limits of program or org unit.
-func read(ctx context.Context, server *dhis2api.Client, roots []root, expected expectation) (*holding, error) {
+// read asks the server for everything it has of the roots, by id and without limits of program or org unit. ties
+// are relationships of the other server, whose ends are looked at for the same tie under another id; may be nil.
+func read(ctx context.Context, server *dhis2api.Client, roots []root, expected expectation, ties map[root]merge.Face) (*holding, error) {
 	h := &holding{
 		server:        server,
 		canonical:     snapshot.Canonical{Zone: server.Zone()},
@@ -44,6 +47,7 @@ func read(ctx context.Context, server *dhis2api.Client, roots []root, expected e
 		dataValues:    map[string]*dhis2api.DataValue{},
 		completions:   map[string]*dhis2api.Completion{},
 		faces:         map[root]merge.Face{},
+		ties:          ties,
 	}
 	byKind := map[rootKind][]root{}
 	for _, r := range roots {
@@ -52,13 +56,13 @@ func read(ctx context.Context, server *dhis2api.Client, roots []root, expected e
 	}
 	readers := []struct {
 		kind rootKind
-		read func(context.Context, []root, expectation) error
+		read func(context.Context, []root) error
 	}{
 		{rootPerson, h.readPersons}, {rootEvent, h.readEvents}, {rootRelationship, h.readRelationships}, {rootForm, h.readForms},
 	}
 	for _, reader := range readers {
 		if group := byKind[reader.kind]; len(group) > 0 {
-			if err := reader.read(ctx, group, expected); err != nil {
+			if err := reader.read(ctx, group); err != nil {
 				return nil, err
 			}
 		}
@@ -73,7 +77,7 @@ func read(ctx context.Context, server *dhis2api.Client, roots []root, expected e
 
 // readPersons reads tracked entities whole. A list without a program shows only the attributes of the
 // tracked entity type (DHIS2 2.41 to 2.43), so each program that one of them is in is asked once more.
-func (h *holding) readPersons(ctx context.Context, roots []root, _ expectation) error {
+func (h *holding) readPersons(ctx context.Context, roots []root) error {
 	uids := uidsOf(roots)
 	programs := map[string][]string{}
 	for person, err := range h.server.TrackedEntitiesByID(ctx, uids, dhis2api.Lookup{IncludeDeleted: true}) {
@@ -134,7 +138,7 @@ func addAttributes(person *dhis2api.TrackedEntity, attributes []dhis2api.Attribu
 	}
 }
 
-func (h *holding) readEvents(ctx context.Context, roots []root, _ expectation) error {
+func (h *holding) readEvents(ctx context.Context, roots []root) error {
 	byProgram := map[string][]string{}
 	for _, r := range roots {
 		program, event, err := r.event()
@@ -157,7 +161,7 @@ func (h *holding) readEvents(ctx context.Context, roots []root, _ expectation) e
 
 // readRelationships looks each relationship up by its id. Where it is not there, those of its first end are
 // read too: the same tie may have been made at this server under another id (E4018).
-func (h *holding) readRelationships(ctx context.Context, roots []root, expected expectation) error {
+func (h *holding) readRelationships(ctx context.Context, roots []root) error {
 	for _, r := range roots {
 		ref := merge.Ref{Kind: merge.Relationship, UID: r.uid}
 		found, err := h.server.Relationship(ctx, r.uid, dhis2api.Lookup{})
@@ -171,7 +175,7 @@ func (h *holding) readRelationships(ctx context.Context, roots []root, expected 
 		case !dhis2api.NotFound(err):
 			return err
 		}
-		query, ok := endQuery(expected[r][ref])
+		query, ok := endQuery(h.ties[r].Objects[ref])
 		if !ok {
 			continue
 		}
@@ -194,7 +198,7 @@ func (h *holding) addRelationship(r root, relationship *dhis2api.Relationship) {
 }
 
 // readForms reads each form's values and completions, those removed included.
-func (h *holding) readForms(ctx context.Context, roots []root, _ expectation) error {
+func (h *holding) readForms(ctx context.Context, roots []root) error {
 	for _, r := range roots {
 		f, err := r.form()
 		if err != nil {

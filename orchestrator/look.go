@@ -61,19 +61,13 @@ func (c *comparison) look(ctx context.Context, roots []root) (*view, error) {
 	}
 	expectedLocal, expectedCentral := expectation{}, expectation{}
 	for _, r := range roots {
-		expectedLocal[r] = loaded[r].Objects
+		expectedLocal[r], expectedCentral[r] = loaded[r].Objects, taken[r].Objects
 	}
 	v := &view{roots: roots, records: map[root]merge.Record{}, changes: map[root][]journal.Change{}}
-	if v.local, err = read(ctx, c.local, roots, expectedLocal); err != nil {
+	if v.local, err = read(ctx, c.local, roots, expectedLocal, nil); err != nil {
 		return nil, atServer(ctx, Local, c.local.BaseURL(), err)
 	}
-	for _, r := range roots {
-		expectedCentral[r] = taken[r].Objects
-		if r.kind == rootRelationship {
-			expectedCentral[r] = union(taken[r].Objects, v.local.faces[r].Objects)
-		}
-	}
-	if v.central, err = read(ctx, c.central, roots, expectedCentral); err != nil {
+	if v.central, err = read(ctx, c.central, roots, expectedCentral, v.local.faces); err != nil {
 		return nil, atServer(ctx, Central, c.central.BaseURL(), err)
 	}
 	for _, r := range roots {
@@ -102,15 +96,6 @@ func (c *comparison) within(face merge.Face) merge.Face {
 	}
 	face.Objects = objects
 	return face
-}
-
-func union(a, b map[merge.Ref]merge.Object) map[merge.Ref]merge.Object {
-	both := maps.Clone(a)
-	if both == nil {
-		both = map[merge.Ref]merge.Object{}
-	}
-	maps.Copy(both, b)
-	return both
 }
 
 // judge compares one record and files what comes of it.

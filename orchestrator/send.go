@@ -272,11 +272,8 @@ func (s *sender) verify(ctx context.Context, before *view, objects []objectChang
 	expected := expectation{}
 	for r, record := range before.records {
 		expected[r] = record.Taken.Objects
-		if r.kind == rootRelationship {
-			expected[r] = union(record.Taken.Objects, record.Local.Objects)
-		}
 	}
-	after, err := read(ctx, s.central, before.roots, expected)
+	after, err := read(ctx, s.central, before.roots, expected, before.local.faces)
 	if err != nil {
 		return atServer(ctx, Central, s.central.BaseURL(), err)
 	}

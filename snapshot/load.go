@@ -112,9 +112,10 @@ func kindsInLoadingOrder() []Kind {
 	return []Kind{TrackedEntities, Events, DataValues, Completions, Relationships}
 }
 
-// Load gives the target the data of a snapshot's taken face, and writes the loaded face: of every taken part
-// what the target shows of the same objects afterwards, in the same order. The metadata must have been
-// loaded before, and w is a writer for the loaded face, which the caller finishes.
+// Load gives the target the data of a snapshot's taken face, and reads back that it is there. The metadata must
+// have been loaded before. w is a writer for the loaded face, in which Load leaves a receipt for each part and
+// no objects: what the loaded face holds is all that the target then has of the scope, what stood there before
+// included, and Take reads that.
 //
 // History is loaded as it is: side effects and program rules are off, and what the target refuses is tried
 // again without validation (which DHIS2 grants to superusers only). What then is still missing is named in
@@ -162,9 +163,8 @@ func (l *loader) loadPart(ctx context.Context, s *Snapshot, part Part, w *Writer
 	}
 	batch := w.Batch(stream)
 	defer batch.Abandon()
-	keep := func(object any) error { return batch.Add(part.Kind, part.Subject, object) }
 	ofPart := &LoadReceipt{}
-	sink := loadSink{keep: keep, advance: advance, receipt: ofPart}
+	sink := loadSink{advance: advance, receipt: ofPart}
 	var err error
 	switch part.Kind {
 	case TrackedEntities:
@@ -188,7 +188,6 @@ func (l *loader) loadPart(ctx context.Context, s *Snapshot, part Part, w *Writer
 
 // loadSink is where the results of a part go, from one goroutine.
 type loadSink struct {
-	keep    func(object any) error
 	advance func(lines int)
 	receipt *LoadReceipt
 }
@@ -196,16 +195,10 @@ type loadSink struct {
 // loadResult is what became of one batch.
 type loadResult struct {
 	lines   int
-	loaded  []any
 	receipt LoadReceipt
 }
 
 func (sink loadSink) take(result *loadResult) error {
-	for _, object := range result.loaded {
-		if err := sink.keep(object); err != nil {
-			return err
-		}
-	}
 	sink.receipt.add(&result.receipt)
 	sink.advance(result.lines)
 	return nil

@@ -146,46 +146,42 @@ func TestInBatches(t *testing.T) {
 	}
 	errRead, errWork, errTake := errors.New("read"), errors.New("work"), errors.New("take")
 	tests := []struct {
-		name                string
-		readError           error
-		failWork, failTake  int
-		want                error
-		wantLines, atLeast0 int
+		name               string
+		readError          error
+		failWork, failTake int
+		want               error
+		wantBatches        int
 	}{
-		{name: "all in order", failWork: -1, failTake: -1, wantLines: 103},
-		{name: "a read error comes after what was read", readError: errRead, failWork: -1, failTake: -1, want: errRead, wantLines: 100},
-		{name: "an error of the work ends it", failWork: 4, failTake: -1, want: errWork, wantLines: 40},
-		{name: "an error of the taking ends it", failWork: -1, failTake: 2, want: errTake, wantLines: 20},
+		{name: "all in order", failWork: -1, failTake: -1, wantBatches: 11},
+		{name: "a read error comes after what was read", readError: errRead, failWork: -1, failTake: -1, want: errRead, wantBatches: 10},
+		{name: "an error of the work ends it", failWork: 4, failTake: -1, want: errWork, wantBatches: 4},
+		{name: "an error of the taking ends it", failWork: -1, failTake: 2, want: errTake, wantBatches: 2},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			var atATime, most atomic.Int32
-			var lines []any
+			var firsts []int
 			work := func(_ context.Context, batch []int) (*loadResult, error) {
 				most.Store(max(most.Load(), atATime.Add(1)))
 				defer atATime.Add(-1)
 				if batch[0]/10 == test.failWork {
 					return nil, errWork
 				}
-				result := &loadResult{lines: len(batch)}
-				for _, number := range batch {
-					result.loaded = append(result.loaded, number)
-				}
-				return result, nil
+				return &loadResult{lines: batch[0]}, nil
 			}
 			take := func(result *loadResult) error {
-				if result.loaded[0].(int)/10 == test.failTake {
+				if result.lines/10 == test.failTake {
 					return errTake
 				}
-				lines = append(lines, result.loaded...)
+				firsts = append(firsts, result.lines)
 				return nil
 			}
 			err := inBatches(t.Context(), numbers(103, test.readError), 10, 2, work, take)
 			if !errors.Is(err, test.want) {
 				t.Fatalf("error %v, want %v", err, test.want)
 			}
-			if len(lines) != test.wantLines || !slices.IsSortedFunc(lines, func(a, b any) int { return a.(int) - b.(int) }) {
-				t.Errorf("%d lines %v, want the first %d in order", len(lines), lines, test.wantLines)
+			if len(firsts) != test.wantBatches || !slices.IsSorted(firsts) {
+				t.Errorf("the batches that begin with %v, want the first %d in order", firsts, test.wantBatches)
 			}
 			if most.Load() > 3 {
 				t.Errorf("%d batches at a time", most.Load())

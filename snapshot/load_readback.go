@@ -145,9 +145,6 @@ func (b *trackerBatch) readBackEntities(ctx context.Context, there map[merge.Ref
 				there[merge.Ref{Kind: merge.Event, UID: event.Event}] = true
 			}
 		}
-		b.back.translate(entity)
-		DetachRelationships(entity)
-		b.result.loaded = append(b.result.loaded, entity)
 	}
 	return nil
 }
@@ -215,9 +212,6 @@ func (b *trackerBatch) readBackEvents(ctx context.Context, there map[merge.Ref]b
 			continue
 		}
 		there[merge.Ref{Kind: merge.Event, UID: uid}] = true
-		b.back.translateEvent(event)
-		detachEvent(event)
-		b.result.loaded = append(b.result.loaded, event)
 	}
 	return nil
 }

@@ -121,7 +121,6 @@ func (b *trackerBatch) readBackRelationships(ctx context.Context) error {
 			continue
 		}
 		count.Loaded++
-		b.result.loaded = append(b.result.loaded, relationship)
 	}
 	return nil
 }

@@ -171,7 +171,6 @@ func (v *valueBatch) readBack(ctx context.Context) error {
 		ref := DataValueRef(taken)
 		if value := found[ref]; value != nil {
 			count.Loaded++
-			v.result.loaded = append(v.result.loaded, value)
 			continue
 		}
 		count.Refused++
@@ -224,7 +223,6 @@ func (l *loader) loadCompletions(
 			ref := CompletionRef(completion)
 			if there := found[ref]; there != nil {
 				count.Loaded++
-				result.loaded = append(result.loaded, there)
 				continue
 			}
 			count.Refused++
