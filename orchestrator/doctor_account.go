@@ -72,12 +72,12 @@ func (a account) reach() {
 	}
 }
 
-// accessRow is an object as the API writes it, with what the asking account may do with its data. Access is
-// nil where the server does not say.
+// accessRow is an object as the API writes it, with what the asking account may do with its data, nil
+// where the server does not say.
 type accessRow struct {
 	ID     string
 	Name   string
-	Access *struct{ Data struct{ Read, Write bool } }
+	Access struct{ Data *struct{ Read, Write bool } }
 
 	ProgramStages     []accessRow
 	TrackedEntityType *accessRow
@@ -87,11 +87,12 @@ type accessRow struct {
 func (a account) access(ctx context.Context) {
 	known, barred := false, 0
 	note := func(kind string, row accessRow) {
-		if row.Access == nil {
+		data := row.Access.Data
+		if data == nil {
 			return
 		}
 		known = true
-		if data := row.Access.Data; !data.Write || !data.Read {
+		if !data.Write || !data.Read {
 			barred++
 			a.doctor.add(LevelError, "sharing", "share its data with one of the account's groups: capture and view",
 				"%s may not read and write the data of %s %s", a.me.Username, kind, row.Name)
