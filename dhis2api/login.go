@@ -69,7 +69,7 @@ func (c *Client) authorization(ctx context.Context) (*session, error) {
 	if err := answer.decode(nil); err != nil {
 		return nil, err
 	}
-	fresh.known = len(jar.Cookies(c.base.JoinPath(path))) > 0
+	fresh.known = len(jar.Cookies(c.url(path))) > 0
 	l.current = fresh
 	return fresh, nil
 }

@@ -210,7 +210,7 @@ func (c *Client) exchange(ctx context.Context, r *request, authorize *session) (
 	if err := c.throttle(ctx); err != nil {
 		return nil, err
 	}
-	target := c.base.JoinPath(r.path)
+	target := c.url(r.path)
 	target.RawQuery = r.query.Encode()
 	var body io.Reader
 	if r.body != nil {
@@ -263,6 +263,15 @@ func (c *Client) exchange(ctx context.Context, r *request, authorize *session) (
 	defer watch.stop()
 	defer answer.Body.Close()
 	return nil, c.refused(r, answer)
+}
+
+// url is where path is on the server.
+func (c *Client) url(path string) *url.URL {
+	target := c.base.JoinPath(path)
+	if !strings.HasPrefix(target.Path, "/") { // JoinPath leaves it out below a bare host; cookies need it
+		target.Path = "/" + target.Path
+	}
+	return target
 }
 
 // follow gets what a download was redirected to, without telling that place who asks.
