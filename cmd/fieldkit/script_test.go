@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 //	kit DIR                           write the fieldkit.yaml of a kit between $CENTRAL and $LOCAL
 //	hold DIR                          hold a kit for the rest of the script, as another run would
 //	smalldisk DIR KILOBYTES           mount a small file system; only where [mount] holds
+//	gate close PATTERN                hold requests back that match, as in "LOCAL POST /api/tracker"
+//	gate reached                      wait until one is held
+//	gate open                         let them go on to the server, whoever is gone by then
 //	expand FILE...                    put what the environment says for $CENTRAL and the like into files
 //	exec request METHOD URL [FILE]    speak to a server as admin, see servers_test.go
 func TestScripts(t *testing.T) {
@@ -32,7 +35,7 @@ func TestScripts(t *testing.T) {
 		Setup:               setupScript,
 		Condition:           condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "seed": seed, "kit": kit, "hold": hold, "expand": expand, "smalldisk": smallDisk,
+			"exits": exits, "seed": seed, "kit": kit, "hold": hold, "expand": expand, "smalldisk": smallDisk, "gate": gateCommand,
 		},
 	})
 }

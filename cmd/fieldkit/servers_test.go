@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -9,7 +10,10 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api/dhis2sim"
 	"github.com/gofrs/flock"
@@ -27,12 +31,14 @@ const (
 // default account in the environment, and some that misbehave: $LOGIN shows a login page to everybody,
 // $SILENT accepts connections and says nothing, $CLOSED is where nothing listens.
 func startServers(env *testscript.Env) error {
+	barrier := &gate{}
+	env.Values[gateKey] = barrier
 	for _, name := range []string{"CENTRAL", "LOCAL"} {
 		server, err := dhis2sim.New(dhis2sim.Options{Version: "2.42.5.2"})
 		if err != nil {
 			return err
 		}
-		listening := httptest.NewServer(server)
+		listening := httptest.NewServer(barrier.before(name, server))
 		env.Defer(listening.Close)
 		env.Setenv(name, listening.URL)
 		env.Setenv("FIELDKIT_"+name+"_USER", "admin")
@@ -163,4 +169,71 @@ func kit(ts *testscript.TestScript, negated bool, arguments []string) {
 	lines := []string{"name: bocas-1", "central: {url: " + ts.Getenv("CENTRAL") + "}", "scope: {orgUnits: [RIOCANA]}",
 		"local: {url: " + ts.Getenv("LOCAL") + "}", ""}
 	ts.Check(os.WriteFile(filepath.Join(dir, "fieldkit.yaml"), []byte(strings.Join(lines, "\n")), 0o600))
+}
+
+// gateKey is where a script's environment keeps its gate.
+const gateKey = "gate"
+
+// gate holds requests back.
+type gate struct {
+	mu      sync.Mutex
+	pattern *regexp.Regexp // nil: open
+	reached chan struct{}
+	release chan struct{}
+}
+
+// before puts the gate before a server: a request that matches, as "NAME METHOD path", waits for the release
+// and is then carried out, whether or not whoever sent it is still there.
+func (g *gate) before(name string, server http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.mu.Lock()
+		held := g.pattern != nil && g.pattern.MatchString(name+" "+r.Method+" "+r.URL.Path)
+		reached, release := g.reached, g.release
+		g.mu.Unlock()
+		if held {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				return
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			select {
+			case reached <- struct{}{}:
+			default:
+			}
+			<-release
+		}
+		server.ServeHTTP(w, r.WithContext(context.WithoutCancel(r.Context())))
+	})
+}
+
+// gateCommand closes and opens the script's gate.
+func gateCommand(ts *testscript.TestScript, negated bool, arguments []string) {
+	g := ts.Value(gateKey).(*gate)
+	open := func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.pattern != nil {
+			g.pattern = nil
+			close(g.release)
+		}
+	}
+	switch {
+	case !negated && len(arguments) == 2 && arguments[0] == "close":
+		pattern, err := regexp.Compile(arguments[1])
+		ts.Check(err)
+		g.mu.Lock()
+		g.pattern, g.reached, g.release = pattern, make(chan struct{}, 1), make(chan struct{})
+		g.mu.Unlock()
+		ts.Defer(open)
+	case !negated && len(arguments) == 1 && arguments[0] == "reached":
+		select {
+		case <-g.reached:
+		case <-time.After(time.Minute):
+			ts.Fatalf("nothing came to the gate")
+		}
+	case !negated && len(arguments) == 1 && arguments[0] == "open":
+		open()
+	default:
+		ts.Fatalf("usage: gate close PATTERN | gate reached | gate open")
+	}
 }
