@@ -270,6 +270,9 @@ func (c *Client) url(path string) *url.URL {
 	target := c.base.JoinPath(path)
 	if !strings.HasPrefix(target.Path, "/") { // JoinPath leaves it out below a bare host; cookies need it
 		target.Path = "/" + target.Path
+		if target.RawPath != "" {
+			target.RawPath = "/" + target.RawPath
+		}
 	}
 	return target
 }
