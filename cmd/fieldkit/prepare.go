@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator"
 )
@@ -41,11 +39,7 @@ func prepareCommand() command {
 // printReceipt says in a few lines what goes out.
 func printReceipt(w io.Writer, receipt *orchestrator.PrepareReceipt) {
 	fmt.Fprintf(w, "trip %s is ready\n", receipt.Trip)
-	for _, kind := range slices.Sorted(maps.Keys(receipt.Taken)) {
-		if n := receipt.Taken[kind]; n > 0 {
-			fmt.Fprintf(w, "  %8d  %s\n", n, kind)
-		}
-	}
+	printTaken(w, receipt.Taken)
 	if receipt.Carried > 0 {
 		fmt.Fprintf(w, "%d changes of the trip before are not home yet and travel on\n", receipt.Carried)
 	}
@@ -53,5 +47,23 @@ func printReceipt(w io.Writer, receipt *orchestrator.PrepareReceipt) {
 		fmt.Fprintln(w, "read back and compared: the kit has everything, alike")
 	} else {
 		fmt.Fprintf(w, "read back and compared: %d records missing, %d different\n", receipt.Missing, receipt.Differing)
+	}
+}
+
+// printTaken says what a trip carries, by the snapshot's kinds.
+func printTaken[Kind ~string](w io.Writer, taken map[Kind]int64) {
+	for _, line := range []struct {
+		kind Kind
+		what string
+	}{
+		{"tracker", "tracked entities, with their enrollments and events"},
+		{"events", "events without registration"},
+		{"relationships", "relationships"},
+		{"values", "values of forms"},
+		{"completions", "completed forms"},
+	} {
+		if n := taken[line.kind]; n > 0 {
+			fmt.Fprintf(w, "  %8d  %s\n", n, line.what)
+		}
 	}
 }

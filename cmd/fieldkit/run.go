@@ -60,7 +60,7 @@ func commands() []command {
 	return []command{
 		initCommand(), doctorCommand(), prepareCommand(),
 		upCommand(), downCommand(),
-		reconcileCommand(), reportCommand(),
+		reconcileCommand(), reportCommand(), statusCommand(),
 		versionCommand(),
 	}
 }
