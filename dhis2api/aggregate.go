@@ -54,7 +54,7 @@ type DataValueQuery struct {
 }
 
 // DataValues reads the data values that the query selects, as they arrive: DHIS2 has no pages here. An answer
-// that is cut on the way ends the iterator with an error; then begin again.
+// that is cut on the way ends the iterator with an error; then begin again. All values carry their whole key.
 func (c *Client) DataValues(ctx context.Context, query DataValueQuery) iter.Seq2[*DataValue, error] {
 	values := parameters{}
 	values.add("dataSet", query.DataSets)
@@ -70,40 +70,41 @@ func (c *Client) DataValues(ctx context.Context, query DataValueQuery) iter.Seq2
 	}
 	return func(yield func(*DataValue, error) bool) {
 		for chunk := range chunked(values, query.Periods, query.OrgUnits, query.Children) {
-			// DHIS2 2.43 says once, before the values, what all of them share.
+			// DHIS2 2.43 says once, before the values, what all of them share. JSON knows no order, so a value that
+			// is not whole waits for what may come after.
 			shared := map[string]json.RawMessage{}
-			var common struct{ Period, OrgUnit, AttributeOptionCombo string }
-			if !streamOf(ctx, c, dataValueSetsPath, chunk, "dataValues", shared, func(value *DataValue, err error) bool {
+			var waiting []*DataValue
+			goOn := streamOf(ctx, c, dataValueSetsPath, chunk, "dataValues", shared, func(value *DataValue, err error) bool {
 				if err != nil {
 					return yield(nil, err)
 				}
-				if len(shared) > 0 {
-					if err := decodeShared(shared, &common); err != nil {
-						yield(nil, err)
-						return false
-					}
-					clear(shared)
+				if !value.complete(shared) {
+					waiting = append(waiting, value)
+					return true
 				}
-				value.Period = cmp.Or(value.Period, common.Period)
-				value.OrgUnit = cmp.Or(value.OrgUnit, common.OrgUnit)
-				value.AttributeOptionCombo = cmp.Or(value.AttributeOptionCombo, common.AttributeOptionCombo)
 				return yield(value, nil)
-			}) {
+			})
+			for _, value := range waiting {
+				if goOn {
+					value.complete(shared)
+					goOn = yield(value, nil)
+				}
+			}
+			if !goOn {
 				return
 			}
 		}
 	}
 }
 
-func decodeShared(shared map[string]json.RawMessage, into any) error {
-	encoded, err := json.Marshal(shared)
-	if err == nil {
-		err = json.Unmarshal(encoded, into)
+// complete fills the key from what the values of a set share, and tells whether it is whole.
+func (v *DataValue) complete(shared map[string]json.RawMessage) bool {
+	for name, field := range map[string]*string{"period": &v.Period, "orgUnit": &v.OrgUnit, "attributeOptionCombo": &v.AttributeOptionCombo} {
+		if raw, present := shared[name]; *field == "" && present {
+			_ = json.Unmarshal(raw, field) // a null, or what is no text, leaves it empty
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("GET %s: %w: what the values share", dataValueSetsPath, errFormat)
-	}
-	return nil
+	return v.Period != "" && v.OrgUnit != "" && v.AttributeOptionCombo != ""
 }
 
 // chunked makes queries that fit a request line.
