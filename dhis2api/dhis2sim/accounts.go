@@ -86,10 +86,10 @@ func (s *Server) account(uid string) *account {
 	return a
 }
 
-// userNamed is the user object of a username, nil when there is none. Usernames ignore case.
+// userNamed is the user object of a username, nil when there is none.
 func (s *Server) userNamed(username string) object {
 	for _, user := range s.objects("users") {
-		if strings.EqualFold(text(user["username"]), username) {
+		if user["username"] == username {
 			return user
 		}
 	}
@@ -218,8 +218,32 @@ func (s *Server) mayWriteData(a *account, o object) bool { return mayAccess(a, o
 // mayRead tells whether the account may see the object itself.
 func (s *Server) mayRead(a *account, o object) bool { return mayAccess(a, o, 0, 'r') }
 
-// mayWrite tells whether the account may change the object itself.
-func (s *Server) mayWrite(a *account, o object) bool { return mayAccess(a, o, 1, 'w') }
+// openClasses are those of which anybody may make objects.
+var openClasses = fields(`constants dashboards dataEntryForms eventCharts eventFilters eventReports eventVisualizations expressionDimensionItems maps predictorGroups
+programIndicatorGroups programStageWorkingLists programStages trackedEntityInstanceFilters trackedEntityTypes validationRuleGroups visualizations`)
+
+// mayCreate tells whether the account may make objects of a class.
+func mayCreate(a *account, class string) bool { return openClasses[class] || manages(a, class) }
+
+// mayUpdate tells whether the account may change or delete an object: its authorities and the sharing must both
+// allow it.
+func mayUpdate(a *account, class string, o object) bool {
+	return manages(a, class) && mayAccess(a, o, 1, 'w')
+}
+
+// manages tells whether the account holds an authority that is named for the class, such as
+// F_DATAELEMENT_PUBLIC_ADD.
+func manages(a *account, class string) bool {
+	if a.superuser() {
+		return true
+	}
+	for authority := range a.authorities {
+		if strings.HasSuffix(authority, "_ADD") && strings.Contains(strings.ReplaceAll(authority, "_", ""), strings.ToUpper(simpleName(class))) {
+			return true
+		}
+	}
+	return false
+}
 
 // mayAccess reads an object's sharing: an access string ("rwrw----") has 'r' or 'w' at its place for
 // everybody, for the user or for one of the user's groups. Objects without sharing are everybody's.

@@ -1,6 +1,8 @@
 package dhis2sim
 
 import (
+	"bytes"
+	"encoding/json"
 	"maps"
 	"net/http"
 	"net/url"
@@ -98,7 +100,7 @@ func (s *Server) selectData(parameters url.Values, needs, since string) (selecti
 	q := selection{zone: s.options.Zone, below: parameters.Get("children") == "true", periods: map[string]bool{}}
 	identify := func(class, name, scheme string) (found []string) {
 		for _, id := range several(parameters, name) {
-			if o := s.named(class, id, first(parameters, scheme, "inputIdScheme", "idScheme")); o != nil {
+			if o := s.named(class, id, first(parameters, scheme, "inputIdScheme")); o != nil {
 				found = append(found, text(o["id"]))
 			}
 		}
@@ -126,10 +128,11 @@ func (s *Server) selectData(parameters url.Values, needs, since string) (selecti
 	nothing := len(q.dataSets) == 0 && (needs == "E2013" || !parameters.Has("dataElement") && !parameters.Has("dataElementGroup"))
 	fail(nothing, needs, "At least one data element, data set or data element group must be specified")
 	fail(len(q.periods) == 0 && !dated && !updated, "E2002", "At least one period, start/end dates, last updated or last updated duration must be specified")
-	fail(len(q.periods) > 0 && dated, "E2003", "Both periods and start/end date cannot be specified")
+	fail(len(q.periods) > 0 && dated && s.minor == 43, "E2003", "Both periods and start/end date cannot be specified")
 	fail(dated && q.start.After(q.end), "E2004", "Start date must be before end date")
 	fail(parameters.Has(since+"Duration") && !durationOK, "E2005", "Duration is not valid: `"+parameters.Get(since+"Duration")+"`")
 	fail(len(q.units) == 0, "E2006", "At least one organisation unit or organisation unit group must be specified")
+	fail(number(looseNumber(parameters.Get("limit"))) < 0, "E2009", "Limit cannot be less than zero: `"+parameters.Get("limit")+"`")
 	fail(q.below && len(groups) > 0, "E2007", "Organisation unit children cannot be included for organisation unit groups")
 	return q, wrong
 }
@@ -187,43 +190,49 @@ func (q selection) inScope(s *Server, unit, period string) bool {
 	return ok && !p.start.Before(q.start) && !p.end().After(q.end)
 }
 
-// refuse answers a query that is wrong, or asks for what the caller may not see.
-func (s *Server) refuse(w http.ResponseWriter, q selection, wrong [][2]string, caller *account) bool {
-	if len(wrong) > 0 {
-		failed := wrong[len(wrong)-1]
-		if s.minor == 43 {
-			failed = wrong[0]
-		}
-		writeError(w, http.StatusConflict, failed[0], failed[1])
-		return true
+// refuse answers a query that is wrong.
+func (s *Server) refuse(w http.ResponseWriter, wrong [][2]string) bool {
+	if len(wrong) == 0 {
+		return false
 	}
+	failed := wrong[len(wrong)-1]
+	if s.minor == 43 {
+		failed = wrong[0]
+	}
+	writeError(w, http.StatusConflict, failed[0], failed[1])
+	return true
+}
+
+// hidden is the code and the message of what in a query the caller may not see, "" when he may see it all.
+func (s *Server) hidden(q selection, caller *account) (code, message string) {
 	for _, dataSet := range q.dataSets {
 		if !s.mayReadData(caller, s.object("dataSets", dataSet)) {
-			writeError(w, http.StatusConflict, "E2010", "User is not allowed to read data for data set: `"+dataSet+"`")
-			return true
+			return "E2010", "User is not allowed to read data for data set: `" + dataSet + "`"
 		}
-	}
-	if caller.superuser() {
-		return false
 	}
 	visible := caller.viewUnits
 	if len(visible) == 0 {
 		visible = caller.captureUnits
 	}
 	for _, unit := range q.units {
-		if !s.unitWithin(unit, visible) {
-			writeError(w, http.StatusConflict, "E2012", "User is not allowed to view org unit: `"+unit+"`")
-			return true
+		if !s.unitWithin(unit, visible) && !(s.minor == 43 && caller.superuser()) {
+			return "E2012", "User is not allowed to view org unit: `" + unit + "`"
 		}
 	}
-	return false
+	return "", ""
 }
 
 // exportDataValues serves GET /api/dataValueSets.
 func (s *Server) exportDataValues(w http.ResponseWriter, r *http.Request, caller *account) {
 	parameters := r.URL.Query()
 	q, wrong := s.selectData(parameters, "E2001", "lastUpdated")
-	if s.refuse(w, q, wrong, caller) {
+	if s.refuse(w, wrong) {
+		return
+	}
+	if code, message := s.hidden(q, caller); code != "" {
+		if s.minor == 43 { // before, the answer has begun by then, and stays empty
+			writeError(w, http.StatusConflict, code, message)
+		}
 		return
 	}
 	elements := map[string]bool{}
@@ -306,8 +315,30 @@ func (s *Server) exportDataValues(w http.ResponseWriter, r *http.Request, caller
 		}
 		values[i] = shown
 	}
-	answer["dataValues"] = values
-	writeJSON(w, http.StatusOK, answer)
+	writeJSON(w, http.StatusOK, dataValueSet{heading: answer, values: values})
+}
+
+// dataValueSet is written with what its values share before them: a client that reads as it arrives needs it so.
+type dataValueSet struct {
+	heading object
+	values  []any
+}
+
+// MarshalJSON writes the heading's properties in order, then the values.
+func (d dataValueSet) MarshalJSON() ([]byte, error) {
+	values, err := json.Marshal(d.values)
+	if err != nil {
+		return nil, err
+	}
+	heading, err := json.Marshal(d.heading)
+	if err != nil {
+		return nil, err
+	}
+	heading = bytes.TrimSuffix(heading, []byte("}"))
+	if len(d.heading) > 0 {
+		heading = append(heading, ',')
+	}
+	return slices.Concat(heading, []byte(`"dataValues":`), values, []byte("}")), nil
 }
 
 // greenwich writes the times of data values, which alone have a zone; before 2.43 whole seconds were stored.
@@ -352,7 +383,11 @@ func (s *Server) defaultOptionCombo() string {
 // exportCompletions serves GET /api/completeDataSetRegistrations.
 func (s *Server) exportCompletions(w http.ResponseWriter, r *http.Request, caller *account) {
 	q, wrong := s.selectData(r.URL.Query(), "E2013", "created")
-	if s.refuse(w, q, wrong, caller) {
+	if s.refuse(w, wrong) {
+		return
+	}
+	if code, message := s.hidden(q, caller); code != "" {
+		writeError(w, http.StatusConflict, code, message)
 		return
 	}
 	found := []any{}
@@ -380,11 +415,16 @@ func (s *Server) postCompletions(w http.ResponseWriter, r *http.Request, caller 
 	}
 	parameters := r.URL.Query()
 	summary := newSummary("Import process complete.")
-	for i, item := range list(payload["completeDataSetRegistrations"]) {
-		sent, _ := item.(object)
-		s.importCompletion(summary, i, sent, parameters, caller)
+	sent := list(payload["completeDataSetRegistrations"])
+	for i, item := range sent {
+		registration, _ := item.(object)
+		s.importCompletion(summary, i, registration, parameters, caller)
 	}
-	summary.finish()
+	count := &summary.Counts
+	count.Ignored = len(sent) - count.Imported - count.Updated - count.Deleted
+	if count.Ignored == len(sent) && len(sent) > 0 {
+		summary.Status = "ERROR"
+	}
 	writeSummary(w, summary)
 }
 
@@ -393,9 +433,9 @@ func (s *Server) importCompletion(summary *aggregateSummary, index int, sent obj
 	dataSet := s.named("dataSets", text(sent["dataSet"]), scheme)
 	unit := s.named("organisationUnits", text(sent["organisationUnit"]), first(parameters, "orgUnitIdScheme", "idScheme"))
 	period, periodOK := parsePeriod(scalar(sent["period"]), s.options.Zone)
-	combo := s.object("categoryOptionCombos", s.defaultOptionCombo())
-	if given := text(sent["attributeOptionCombo"]); given != "" {
-		combo = s.named("categoryOptionCombos", given, scheme)
+	combo := s.named("categoryOptionCombos", text(sent["attributeOptionCombo"]), scheme)
+	if combo == nil {
+		combo = s.object("categoryOptionCombos", s.defaultOptionCombo())
 	}
 	refuse := func(object, message string) {
 		summary.conflict(index, aggregateConflict{Object: object, Value: message})
@@ -410,14 +450,17 @@ func (s *Server) importCompletion(summary *aggregateSummary, index int, sent obj
 	case unit == nil:
 		refuse(text(sent["organisationUnit"]), "Organisation unit not found or not accessible")
 		return
-	case combo == nil:
-		refuse(text(sent["attributeOptionCombo"]), "Attribute option combo not found or not accessible")
-		return
 	case !s.unitWithin(text(unit["id"]), caller.captureUnits):
 		refuse(text(unit["id"]), "Organisation unit is not in hierarchy of user: "+caller.username)
 		return
 	case !s.mayWriteData(caller, dataSet):
 		refuse("dataSet", "User has no data write access for DataSet: "+text(dataSet["id"]))
+		return
+	case parameters.Get("strictPeriods") == "true" && dataSet["periodType"] != period.kind:
+		refuse(period.iso, "Period type of period: "+period.iso+" is not equal to the period type of data set: ["+text(dataSet["periodType"])+"]")
+		return
+	case parameters.Get("strictOrganisationUnits") == "true" && !slices.Contains(refUIDs(dataSet["organisationUnits"]), text(unit["id"])):
+		refuse(text(dataSet["id"]), "Data set "+text(dataSet["id"])+" is not assigned to organisation unit "+text(unit["id"]))
 		return
 	}
 	key := completionKey{text(dataSet["id"]), period.iso, text(unit["id"]), text(combo["id"])}

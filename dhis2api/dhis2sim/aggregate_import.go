@@ -56,12 +56,6 @@ func (s *aggregateSummary) conflict(index int, c aggregateConflict) {
 	s.Conflicts = append(s.Conflicts, c)
 }
 
-func (s *aggregateSummary) finish() {
-	if len(s.Conflicts) > 0 && s.Status == "SUCCESS" {
-		s.Status = "WARNING"
-	}
-}
-
 // writeSummary answers with a summary: 409 unless all went well, though some rows may have been stored.
 func writeSummary(w http.ResponseWriter, summary *aggregateSummary) {
 	if summary.Status != "SUCCESS" {
@@ -85,12 +79,14 @@ type dataValueImport struct {
 
 // postDataValues serves POST /api/dataValueSets.
 func (s *Server) postDataValues(w http.ResponseWriter, r *http.Request, caller *account) {
-	payload, ok := readObject(w, r)
-	if !ok {
+	if !s.authorized(w, caller, "F_DATAVALUE_ADD") {
 		return
 	}
-	if !caller.may("F_DATAVALUE_ADD") {
-		writeError(w, http.StatusForbidden, "E1006", "Access is denied")
+	payload, err := parseObject(r.Body)
+	if err != nil {
+		summary := newSummary("The import process failed: " + err.Error())
+		summary.Status = "ERROR"
+		writeSummary(w, summary)
 		return
 	}
 	parameters := r.URL.Query()
@@ -188,7 +184,14 @@ func (i *dataValueImport) importRows() {
 		}
 		i.storeRow(r)
 	}
-	i.summary.finish()
+	i.summary.warn()
+}
+
+// warn takes back the success where there are conflicts.
+func (s *aggregateSummary) warn() {
+	if len(s.Conflicts) > 0 {
+		s.Status = "WARNING"
+	}
 }
 
 // conflictObject is the id in the row that a conflict is about.
@@ -245,9 +248,14 @@ func (i *dataValueImport) strict(check string) bool {
 
 // checkRow returns the code, the property and the message of what is first wrong with a row.
 func (i *dataValueImport) checkRow(r row) (code, property, message string) {
-	sent := func(field string) string { return i.name(r.sent, field) }
+	sent := func(field string) string { // as Java writes it
+		if own := scalar(r.sent[field]); own != "" {
+			return own
+		}
+		return "null"
+	}
 	quoted := func(text string, values ...any) string { return fmt.Sprintf(text, values...) }
-	element, category, attribute := sent("dataElement"), scalar(r.sent["categoryOptionCombo"]), sent("attributeOptionCombo")
+	element, category, attribute := sent("dataElement"), scalar(r.sent["categoryOptionCombo"]), i.name(r.sent, "attributeOptionCombo")
 	switch {
 	case r.element == nil || !i.mayRead(i.caller, r.element):
 		return "E7610", "dataElement", quoted("Data element not found or not accessible: `%s`", element)
@@ -318,10 +326,17 @@ func (i *dataValueImport) checkForms(r row, element string) (code, property, mes
 	if i.dataSet != nil {
 		own = []object{i.dataSet}
 	}
-	period, unit := i.name(r.sent, "period"), i.name(r.sent, "orgUnit")
+	period, unit := scalar(r.sent["period"]), scalar(r.sent["orgUnit"])
 	holds := func(forms []object, condition func(object) bool) bool { return slices.ContainsFunc(forms, condition) }
 	inUnit := func(dataSet object) bool { return slices.Contains(refUIDs(dataSet["organisationUnits"]), key.orgUnit) }
+	required := func(what string) bool {
+		return i.parameters.Get("require"+what) == "true" || i.setting("keyDataImportRequire"+what) == true
+	}
 	switch {
+	case r.category == nil && required("CategoryOptionCombo"):
+		return "E7630", "categoryOptionCombo", "Category option combo is required but is not specified"
+	case r.attribute == nil && required("AttributeOptionCombo"):
+		return "E7631", "attributeOptionCombo", "Attribute option combo is required but is not specified"
 	case i.strict("Periods") && !holds(forms, func(d object) bool { return d["periodType"] == r.period.kind }):
 		return "E7632", "", fmt.Sprintf("Period type of period: `%s` not valid for data element: `%s`", period, element)
 	case i.strict("DataElements") && !holds(own, func(d object) bool { return holds(forms, func(f object) bool { return f["id"] == d["id"] }) }):
@@ -351,8 +366,8 @@ func (i *dataValueImport) checkForms(r row, element string) (code, property, mes
 		switch {
 		case i.locked(dataSet, r.period):
 			return "E7640", "period", fmt.Sprintf("Current date is past expiry days for period: `%s`  and data set: `%s`", period, uid)
-		case r.period.afterOpen(text(dataSet["periodType"]), int(number(dataSet["openFuturePeriods"])), i.now()):
-			return "E7641", "period", fmt.Sprintf("Period: `%s` is after latest open future period for data element: `%s` and data set: `%s`", period, element, uid)
+		case i.tooEarly(dataSet, r.period) != "":
+			return "E7641", "period", fmt.Sprintf("Period: `%s` is after latest open future period: `%s` for data element: `%s` and data set: `%s`", period, i.tooEarly(dataSet, r.period), element, uid)
 		case !i.open(dataSet, r.period):
 			return "E7643", "period", fmt.Sprintf("Period: `%s` is not open for this data set at this time: `%s`", period, uid)
 		}
@@ -380,6 +395,15 @@ func (i *dataValueImport) locked(dataSet object, p isoPeriod) bool {
 		return false
 	}
 	return i.now().After(p.end().AddDate(0, 0, days+1))
+}
+
+// tooEarly is the latest period that a data set is open for, where this one ends after it.
+func (i *dataValueImport) tooEarly(dataSet object, p isoPeriod) string {
+	latest, known := latestOpen(text(dataSet["periodType"]), int(number(dataSet["openFuturePeriods"])), i.now())
+	if known && p.end().After(latest.end()) {
+		return latest.iso
+	}
+	return ""
 }
 
 // open tells whether the data set's input periods, where it has any, admit the period now.
@@ -507,7 +531,7 @@ func (i *dataValueImport) importGroup() {
 			i.put(key, value)
 		}
 	}
-	if i.summary.finish(); len(i.summary.Conflicts) > 0 && i.summary.Counts.Updated == 0 {
+	if i.summary.warn(); len(i.summary.Conflicts) > 0 && i.summary.Counts.Updated == 0 {
 		i.summary.Status = "ERROR"
 	}
 	if len(i.summary.Conflicts) == 0 {
@@ -603,7 +627,7 @@ func (i *dataValueImport) checkKeys(rows []row, dataSet object) (code, message s
 			if len(list(dataSet["dataInputPeriods"])) > 0 {
 				return !i.open(dataSet, r.period)
 			}
-			return i.locked(dataSet, r.period) || r.period.afterOpen(text(dataSet["periodType"]), int(number(dataSet["openFuturePeriods"])), i.now())
+			return i.locked(dataSet, r.period) || i.tooEarly(dataSet, r.period) != ""
 		}},
 	} {
 		if names := i.names(rows, check.field, check.faulty); len(names) > 0 {

@@ -209,9 +209,9 @@ func (m *metadataImport) checkObject(class string, o object, exists, again bool)
 		fail(m.checkOption(o)...)
 	}
 	switch {
-	case !exists && create && !m.mayCreate(class):
+	case !exists && create && !mayCreate(m.caller, class):
 		fail(m.error(class, uid, "E3000", "", "No permission to create.", m.caller.username, title))
-	case exists && update && !m.mayWrite(m.caller, m.object(class, uid)):
+	case exists && update && !mayUpdate(m.caller, class, m.object(class, uid)):
 		fail(m.error(class, uid, "E3001", "", "No permission to update.", m.caller.username, title))
 	case exists && !update:
 		fail(m.error(class, uid, "E5000", "", "Object already exists.", "UID", title))
@@ -229,16 +229,6 @@ func (m *metadataImport) checkObject(class string, o object, exists, again bool)
 		ignored++
 	}
 	return errors, blocking, ignored
-}
-
-// mayCreate tells whether the caller may make objects of a class.
-func (m *metadataImport) mayCreate(class string) bool {
-	if class == "users" {
-		return m.caller.may("F_USER_ADD")
-	}
-	return m.caller.superuser() || slices.ContainsFunc(slices.Collect(maps.Keys(m.caller.authorities)), func(authority string) bool {
-		return strings.HasSuffix(authority, "_ADD") && strings.Contains(strings.ReplaceAll(authority, "_", ""), strings.ToUpper(simpleName(class)))
-	})
 }
 
 // title is how reports name an object: "Name [uid] (Class)".

@@ -8,8 +8,8 @@ import (
 // changeMembers serves POST, PUT and DELETE below /api/CLASS/UID: LIST/MEMBER, or LIST with a body that names
 // the members.
 func (s *Server) changeMembers(w http.ResponseWriter, r *http.Request, class string, o object, path []string, caller *account) {
-	if !s.mayWrite(caller, o) {
-		writeError(w, http.StatusForbidden, "E1006", "You don't have the proper permissions to update this object.")
+	if !mayUpdate(caller, class, o) {
+		refuseMetadata(w)
 		return
 	}
 	property := path[0]

@@ -1,6 +1,7 @@
 package dhis2sim
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -36,12 +37,29 @@ func notFound(w http.ResponseWriter, class, uid string) {
 	writeError(w, http.StatusNotFound, "E1005", simpleName(class)+" with id "+uid+" could not be found.")
 }
 
+// unserved answers for a path that no route serves, or none by this method.
+func (s *Server) unserved(w http.ResponseWriter, r *http.Request) {
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := s.mux.Handler(other); strings.HasPrefix(pattern, method) {
+			writeError(w, http.StatusMethodNotAllowed, "", "Request method '"+r.Method+"' is not supported")
+			return
+		}
+	}
+	notFoundPage(w, r)
+}
+
 // serveClass serves /api/CLASS, /api/CLASS/UID and what lies below.
 func (s *Server) serveClass(w http.ResponseWriter, r *http.Request, caller *account) {
 	path := strings.Split(strings.Trim(strings.TrimPrefix(r.URL.Path, "/api/"), "/"), "/")
 	class := path[0]
 	if _, known := classes[class]; !known {
-		notFoundPage(w, r)
+		s.unserved(w, r)
+		return
+	}
+	if class == "users" && !caller.may("F_USER_VIEW") && !caller.may("F_USER_ADD") {
+		refuseMetadata(w)
 		return
 	}
 	if len(path) == 1 {
@@ -49,6 +67,10 @@ func (s *Server) serveClass(w http.ResponseWriter, r *http.Request, caller *acco
 		case http.MethodGet:
 			s.list(w, r, class, caller)
 		case http.MethodPost:
+			if !mayCreate(caller, class) {
+				refuseMetadata(w)
+				return
+			}
 			s.createObject(w, r, class, caller)
 		default:
 			writeError(w, http.StatusMethodNotAllowed, "", "Request method '"+r.Method+"' is not supported")
@@ -65,6 +87,8 @@ func (s *Server) serveClass(w http.ResponseWriter, r *http.Request, caller *acco
 		return
 	}
 	switch {
+	case r.Method != http.MethodGet && !mayUpdate(caller, class, o):
+		refuseMetadata(w)
 	case len(path) == 2 && r.Method == http.MethodGet:
 		s.show(w, r, class, o)
 	case len(path) == 2 && r.Method == http.MethodPut:
@@ -83,6 +107,11 @@ func (s *Server) serveClass(w http.ResponseWriter, r *http.Request, caller *acco
 	default:
 		notFoundPage(w, r)
 	}
+}
+
+// refuseMetadata answers that the caller may not do that to metadata.
+func refuseMetadata(w http.ResponseWriter) {
+	writeError(w, http.StatusForbidden, "E1006", "You don't have the proper permissions for objects of this type.")
 }
 
 func (s *Server) viewer(parameters url.Values) viewer {
@@ -153,13 +182,13 @@ func (s *Server) exportMetadata(w http.ResponseWriter, r *http.Request, caller *
 	}
 	if len(selected) == 0 {
 		if !caller.may("F_METADATA_EXPORT") {
-			writeError(w, http.StatusForbidden, "E1006", "Access is denied. User is not authorized to export metadata.")
+			writeError(w, http.StatusConflict, "", "Unfiltered access to metadata export requires super user or 'F_METADATA_EXPORT' authority.")
 			return
 		}
 		selected = slices.Collect(maps.Keys(classes))
 	}
 	if parameters.Has("users") && !caller.may("F_USER_VIEW") && !caller.may("F_METADATA_EXPORT") {
-		writeError(w, http.StatusForbidden, "E1006", "Access is denied. User is not authorized to export users.")
+		writeError(w, http.StatusConflict, "", "Unfiltered access to metadata export requires super user or 'F_METADATA_EXPORT' authority.")
 		return
 	}
 	export := s.exportHead()
@@ -332,7 +361,11 @@ func (s *Server) postMetadata(w http.ResponseWriter, r *http.Request, caller *ac
 		s.startTask(w, r, "METADATA_IMPORT", func() any { return s.importMetadata(b, options, caller) })
 		return
 	}
-	report := s.importMetadata(b, options, caller)
+	writeReport(w, s.importMetadata(b, options, caller))
+}
+
+// writeReport answers with the report of an import.
+func writeReport(w http.ResponseWriter, report metadataReport) {
 	response := struct {
 		metadataReport
 		ResponseType string `json:"responseType"`
@@ -367,6 +400,11 @@ func (s *Server) replaceObject(w http.ResponseWriter, r *http.Request, class str
 	if !ok {
 		return
 	}
+	if class == "users" { // which alone answers with the whole report
+		o["id"] = old["id"]
+		writeReport(w, s.importMetadata(bundle{class: {o}}, metadataOptions{strategy: "UPDATE", atomic: true}, caller))
+		return
+	}
 	s.updateObject(w, class, old, o, caller)
 }
 
@@ -381,6 +419,10 @@ func (s *Server) updateObject(w http.ResponseWriter, class string, old, o object
 // deleteObject serves DELETE /api/CLASS/UID. An option in a set stays, though DHIS2 says that it is gone, and
 // the set's version grows.
 func (s *Server) deleteObject(w http.ResponseWriter, class, uid string, caller *account) {
+	if class == "users" && uid == caller.uid {
+		writeError(w, http.StatusConflict, "E1004", "You cannot delete yourself.")
+		return
+	}
 	if set := s.object("optionSets", refUID(s.object(class, uid)["optionSet"])); class == "options" && set != nil {
 		s.change("optionSets", text(set["id"]), "version", number(set["version"])+1)
 		s.finishObject(w, class, uid, http.StatusOK, metadataReport{})
@@ -391,17 +433,37 @@ func (s *Server) deleteObject(w http.ResponseWriter, class, uid string, caller *
 
 // readObject reads one object from the body, or answers why it cannot.
 func readObject(w http.ResponseWriter, r *http.Request) (object, bool) {
-	if !strings.Contains(r.Header.Get("Content-Type"), "json") {
-		writeError(w, http.StatusUnsupportedMediaType, "", "Content-Type '"+r.Header.Get("Content-Type")+"' is not supported")
+	if !saysJSON(w, r) {
 		return nil, false
 	}
-	payload, err := readJSON(r.Body)
-	o, ok := payload.(object)
-	if err != nil || !ok {
-		writeError(w, http.StatusBadRequest, "", "Unable to parse the request body as a JSON object")
+	o, err := parseObject(r.Body)
+	if err != nil {
+		writeError(w, http.StatusBadRequest, "", err.Error())
 		return nil, false
 	}
 	return o, true
+}
+
+// saysJSON tells whether a request's body is said to be JSON, having answered when not.
+func saysJSON(w http.ResponseWriter, r *http.Request) bool {
+	if contentType := r.Header.Get("Content-Type"); !strings.Contains(contentType, "json") {
+		writeError(w, http.StatusUnsupportedMediaType, "", "Content-Type '"+contentType+"' is not supported")
+		return false
+	}
+	return true
+}
+
+// parseObject decodes a JSON object.
+func parseObject(r io.Reader) (object, error) {
+	payload, err := readJSON(r)
+	if err != nil {
+		return nil, err
+	}
+	o, ok := payload.(object)
+	if !ok {
+		return nil, errors.New("not a JSON object")
+	}
+	return o, nil
 }
 
 // finishObject answers a change of one object.

@@ -1,6 +1,7 @@
 package dhis2sim
 
 import (
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -14,38 +15,30 @@ type isoPeriod struct {
 	start time.Time
 }
 
-// periodForm is how periods of one type are written: a year and, where there is a second group, which of the
-// year's periods it is.
+// periodForm is how periods of one type are written: a year and which of the year's periods it is. They are
+// counted in months from a first one, or in weeks that begin with a weekday.
 type periodForm struct {
-	kind    string
-	pattern *regexp.Regexp
-	months  int // of one period; 0: counted in weeks
-	first   int // the month with which the first period begins; 0 is the previous year's December
-	weekday time.Weekday
-	weeks   int
+	kind, write   string
+	pattern       *regexp.Regexp
+	months, first int // first: January is 1, the November before it -1; 0 months: in weeks
+	weekday       time.Weekday
+	weeks         int
 }
 
-func form(kind, pattern string, months, first int) periodForm {
-	return periodForm{kind: kind, pattern: regexp.MustCompile("^" + pattern + "$"), months: months, first: first}
-}
-
-func weekly(kind, mark string, weekday time.Weekday, weeks int) periodForm {
-	return periodForm{kind: kind, pattern: regexp.MustCompile(`^(\d{4})` + mark + `(\d{1,2})$`), weekday: weekday, weeks: weeks}
-}
-
+// periodForms are all period types but days.
 var periodForms = []periodForm{
-	form("Yearly", `(\d{4})()`, 12, 1),
-	form("Monthly", `(\d{4})-?(\d\d)`, 1, 1),
-	form("BiMonthly", `(\d{4})(\d\d)B`, 2, 1),
-	form("Quarterly", `(\d{4})Q(\d)`, 3, 1),
-	form("QuarterlyNov", `(\d{4})NovQ(\d)`, 3, -1),
-	form("SixMonthly", `(\d{4})S(\d)`, 6, 1),
-	form("SixMonthlyApril", `(\d{4})AprilS(\d)`, 6, 4),
-	form("SixMonthlyNov", `(\d{4})NovS(\d)`, 6, -1),
-	form("FinancialApril", `(\d{4})April()`, 12, 4),
-	form("FinancialJuly", `(\d{4})July()`, 12, 7),
-	form("FinancialOct", `(\d{4})Oct()`, 12, 10),
-	form("FinancialNov", `(\d{4})Nov()`, 12, 11),
+	yearly("Yearly", "", 1),
+	{kind: "Monthly", write: "%d%02d", pattern: regexp.MustCompile(`^(\d{4})-?(\d\d)$`), months: 1, first: 1},
+	{kind: "BiMonthly", write: "%d%02dB", pattern: regexp.MustCompile(`^(\d{4})(\d\d)B$`), months: 2, first: 1},
+	monthly("Quarterly", "Q", 3, 1),
+	monthly("QuarterlyNov", "NovQ", 3, -1),
+	monthly("SixMonthly", "S", 6, 1),
+	monthly("SixMonthlyApril", "AprilS", 6, 4),
+	monthly("SixMonthlyNov", "NovS", 6, -1),
+	yearly("FinancialApril", "April", 4),
+	yearly("FinancialJuly", "July", 7),
+	yearly("FinancialOct", "Oct", 10),
+	yearly("FinancialNov", "Nov", 11),
 	weekly("Weekly", "W", time.Monday, 1),
 	weekly("WeeklyWednesday", "WedW", time.Wednesday, 1),
 	weekly("WeeklyThursday", "ThuW", time.Thursday, 1),
@@ -53,6 +46,41 @@ var periodForms = []periodForm{
 	weekly("WeeklySaturday", "SatW", time.Saturday, 1),
 	weekly("WeeklySunday", "SunW", time.Sunday, 1),
 	weekly("BiWeekly", "BiW", time.Monday, 2),
+}
+
+func yearly(kind, mark string, first int) periodForm {
+	return periodForm{kind: kind, write: "%d" + mark, pattern: regexp.MustCompile(`^(\d{4})` + mark + `()$`), months: 12, first: first}
+}
+
+func monthly(kind, mark string, months, first int) periodForm {
+	return periodForm{kind: kind, write: "%d" + mark + "%d", pattern: regexp.MustCompile(`^(\d{4})` + mark + `(\d)$`), months: months, first: first}
+}
+
+func weekly(kind, mark string, weekday time.Weekday, weeks int) periodForm {
+	return periodForm{kind: kind, write: "%d" + mark + "%d", pattern: regexp.MustCompile(`^(\d{4})` + mark + `(\d{1,2})$`), weekday: weekday, weeks: weeks}
+}
+
+// inYear is how many periods a year has at most.
+func (f periodForm) inYear() int {
+	if f.months == 0 {
+		return 53 / f.weeks
+	}
+	return 12 / f.months
+}
+
+// at is a year's period by its place, from 1.
+func (f periodForm) at(year, place int, zone *time.Location) isoPeriod {
+	iso := fmt.Sprintf(f.write, year, place)
+	if f.months == 12 {
+		iso = fmt.Sprintf(f.write, year)
+	}
+	if f.months > 0 {
+		return isoPeriod{iso, f.kind, time.Date(year, time.Month(f.first+f.months*(place-1)), 1, 0, 0, 0, 0, zone)}
+	}
+	// The first week is the one with January 4th in it.
+	anchor := time.Date(year, 1, 4, 0, 0, 0, 0, zone)
+	back := (int(anchor.Weekday()) - int(f.weekday) + 7) % 7
+	return isoPeriod{iso, f.kind, anchor.AddDate(0, 0, 7*f.weeks*(place-1)-back)}
 }
 
 var dailyForm = regexp.MustCompile(`^\d{4}(-?)\d\d(-?)\d\d$`)
@@ -65,24 +93,34 @@ func parsePeriod(text string, zone *time.Location) (isoPeriod, bool) {
 		return isoPeriod{iso, "Daily", start}, err == nil
 	}
 	for _, f := range periodForms {
-		found := f.pattern.FindStringSubmatch(text)
-		if found == nil {
+		if found := f.pattern.FindStringSubmatch(text); found != nil {
+			year, _ := strconv.Atoi(found[1])
+			place := 1
+			if found[2] != "" {
+				place, _ = strconv.Atoi(found[2])
+			}
+			return f.at(year, place, zone), place >= 1 && place <= f.inYear()
+		}
+	}
+	return isoPeriod{}, false
+}
+
+// periodOf is the period of a type in which a day lies; false for a type that is not known.
+func periodOf(kind string, day time.Time) (isoPeriod, bool) {
+	if kind == "Daily" {
+		return parsePeriod(day.Format("20060102"), day.Location())
+	}
+	for _, f := range periodForms {
+		if f.kind != kind {
 			continue
 		}
-		year, _ := strconv.Atoi(found[1])
-		place := 1
-		if found[2] != "" {
-			place, _ = strconv.Atoi(found[2])
+		for year := day.Year() + 1; year >= day.Year()-1; year-- {
+			for place := f.inYear(); place >= 1; place-- {
+				if p := f.at(year, place, day.Location()); !day.Before(p.start) {
+					return p, true
+				}
+			}
 		}
-		if f.months == 0 {
-			// The first week is the one with January 4th in it.
-			anchor := time.Date(year, 1, 4, 0, 0, 0, 0, zone)
-			back := (int(anchor.Weekday()) - int(f.weekday) + 7) % 7
-			start := anchor.AddDate(0, 0, 7*f.weeks*(place-1)-back)
-			return isoPeriod{text, f.kind, start}, place >= 1 && place <= 53/f.weeks
-		}
-		start := time.Date(year, time.Month(f.first+f.months*(place-1)), 1, 0, 0, 0, 0, zone)
-		return isoPeriod{strings.ReplaceAll(text, "-", ""), f.kind, start}, place >= 1 && place <= 12/f.months
 	}
 	return isoPeriod{}, false
 }
@@ -93,19 +131,16 @@ func (p isoPeriod) end() time.Time {
 	return end
 }
 
-// afterOpen tells whether the period lies after the latest one that a data set is open for: with 0 open
-// future periods that is the period before the one in which now lies.
-func (p isoPeriod) afterOpen(kind string, openFuturePeriods int, now time.Time) bool {
-	end, known := periodEnd(kind, now)
+// latestOpen is the latest period that a data set is open for: with 0 open future periods that is the one before
+// the period in which now lies. False for a period type that is not known.
+func latestOpen(kind string, openFuturePeriods int, now time.Time) (isoPeriod, bool) {
+	latest, known := periodOf(kind, now)
 	if !known {
-		return false
+		return latest, false
 	}
-	if openFuturePeriods == 0 {
-		mine, _ := periodEnd(kind, p.start)
-		return !mine.Before(end)
+	latest, _ = periodOf(kind, latest.start.AddDate(0, 0, -1))
+	for range openFuturePeriods {
+		latest, _ = periodOf(kind, latest.end().AddDate(0, 0, 1))
 	}
-	for range openFuturePeriods - 1 {
-		end, _ = periodEnd(kind, end.AddDate(0, 0, 1))
-	}
-	return p.start.After(end)
+	return latest, true
 }

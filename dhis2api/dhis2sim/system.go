@@ -12,7 +12,10 @@ import (
 // systemRoutes serves what a server says of itself, its settings and its data store.
 func (s *Server) systemRoutes() {
 	s.mux.HandleFunc("GET /api/ping", ping) // DHIS2 asks no credentials here
-	s.handle("GET /api/system/ping", func(w http.ResponseWriter, r *http.Request, _ *account) { ping(w, r) })
+	s.handle("GET /api/system/ping", func(w http.ResponseWriter, r *http.Request, _ *account) {
+		ping(w, r)
+		w.Header().Set("Content-Type", "application/json;charset=UTF-8")
+	})
 	s.handle("GET /api/system/info", s.systemInfo)
 	s.handle("GET /api/system/id", func(w http.ResponseWriter, r *http.Request, _ *account) {
 		codes := []any{}
@@ -22,7 +25,7 @@ func (s *Server) systemRoutes() {
 		writeJSON(w, http.StatusOK, object{"codes": codes})
 	})
 	s.mux.HandleFunc("GET /api/loginConfig", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, object{"applicationTitle": "DHIS 2", "apiVersion": s.options.Version, "countryFlag": "dhis2", "uiLocale": "en"})
+		writeJSON(w, http.StatusOK, object{"apiVersion": s.options.Version, "countryFlag": "dhis2", "uiLocale": "en"})
 	})
 	s.mux.HandleFunc("/dhis-web-login/", loginPage)
 
@@ -119,7 +122,7 @@ func (s *Server) systemSetting(w http.ResponseWriter, r *http.Request, _ *accoun
 		s.unknownSetting(w, key)
 		return
 	}
-	if strings.Contains(r.Header.Get("Accept"), "json") {
+	if !strings.Contains(r.Header.Get("Accept"), "text/plain") {
 		writeJSON(w, http.StatusOK, object{key: value})
 		return
 	}
@@ -157,8 +160,7 @@ func (s *Server) setSystemSettings(w http.ResponseWriter, r *http.Request, calle
 }
 
 func (s *Server) storeSettings(w http.ResponseWriter, settings map[string]string, caller *account) {
-	if !caller.may("F_SYSTEM_SETTING") {
-		writeError(w, http.StatusForbidden, "E1006", "Access is denied")
+	if !s.authorized(w, caller, "F_SYSTEM_SETTING") {
 		return
 	}
 	for key := range settings {
@@ -169,6 +171,15 @@ func (s *Server) storeSettings(w http.ResponseWriter, settings map[string]string
 	}
 	s.slowly(func() { maps.Copy(s.settings, settings) })
 	writeMessage(w, http.StatusOK, "OK", "System settings imported", nil)
+}
+
+// authorized tells whether the caller holds an authority, having answered when not.
+func (s *Server) authorized(w http.ResponseWriter, caller *account, authority string) bool {
+	if !caller.may(authority) {
+		writeError(w, http.StatusForbidden, "", "Access is denied, requires one Authority from ["+authority+"]")
+		return false
+	}
+	return true
 }
 
 // slowly makes a change that 2.41 was seen to show only some time after it had answered; others are prompt.
@@ -227,6 +238,9 @@ func (s *Server) dataStoreValue(w http.ResponseWriter, r *http.Request, _ *accou
 }
 
 func (s *Server) setDataStoreValue(w http.ResponseWriter, r *http.Request, _ *account) {
+	if !saysJSON(w, r) {
+		return
+	}
 	namespace, key := r.PathValue("namespace"), r.PathValue("key")
 	value, err := readJSON(r.Body)
 	if err != nil {
@@ -278,8 +292,7 @@ func (s *Server) deleteNamespace(w http.ResponseWriter, r *http.Request, _ *acco
 // maintain purges what was deleted and makes missing option combos. What else DHIS2 can be asked for here
 // has nothing to do in memory.
 func (s *Server) maintain(w http.ResponseWriter, r *http.Request, caller *account) {
-	if !caller.may("F_PERFORM_MAINTENANCE") {
-		writeError(w, http.StatusForbidden, "E1006", "Access is denied")
+	if !s.authorized(w, caller, "F_PERFORM_MAINTENANCE") {
 		return
 	}
 	for task, value := range r.URL.Query() {

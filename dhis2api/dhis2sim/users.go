@@ -1,6 +1,7 @@
 package dhis2sim
 
 import (
+	"io"
 	"maps"
 	"net/http"
 	"regexp"
@@ -21,6 +22,10 @@ func (s *Server) userRoutes() {
 	s.handle("GET /api/me/settings", s.userSettings)
 	s.handle("PUT /api/me/changePassword", s.changePassword)
 	s.handle("GET /api/userSettings", s.userSettings)
+	s.handle("GET /api/userSettings/{key}", func(w http.ResponseWriter, r *http.Request, caller *account) {
+		w.Header().Set("Content-Type", "text/plain;charset=UTF-8")
+		_, _ = io.WriteString(w, scalar(s.settingsOf(caller)[r.PathValue("key")]))
+	})
 	s.handle("POST /api/userSettings/{key}", s.setUserSetting)
 	s.handle("POST /api/users/{uid}/disabled", func(w http.ResponseWriter, r *http.Request, caller *account) { s.disable(w, r, caller, true) })
 	s.handle("POST /api/users/{uid}/enabled", func(w http.ResponseWriter, r *http.Request, caller *account) { s.disable(w, r, caller, false) })
@@ -32,6 +37,7 @@ func (s *Server) userRoutes() {
 // me answers who the caller is.
 func (s *Server) me(w http.ResponseWriter, r *http.Request, caller *account) {
 	self := maps.Clone(s.object("users", caller.uid))
+	delete(self, "code")
 	self["authorities"] = toAny(sortedKeys(caller.authorities))
 	self["settings"] = s.settingsOf(caller)
 	for _, class := range []string{"programs", "dataSets"} {
@@ -93,11 +99,11 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request, caller *
 func (s *Server) disable(w http.ResponseWriter, r *http.Request, caller *account, disabled bool) {
 	uid := r.PathValue("uid")
 	if s.object("users", uid) == nil {
-		notFound(w, "users", uid)
+		writeError(w, http.StatusInternalServerError, "", "user is null")
 		return
 	}
 	if !caller.may("F_USER_ADD") {
-		writeError(w, http.StatusForbidden, "E1006", "You don't have the proper permissions to update this object.")
+		refuseMetadata(w)
 		return
 	}
 	s.slowly(func() { s.change("users", uid, "disabled", disabled) })
@@ -165,6 +171,11 @@ func passwordWeakness(password string) string {
 		return !(b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z')
 	}):
 		return "Password must have at least one special character"
+	}
+	for _, word := range strings.Fields("user admin system administrator username password login manager") {
+		if strings.Contains(strings.ToLower(password), word) {
+			return "Password must not have any generic word"
+		}
 	}
 	return ""
 }
