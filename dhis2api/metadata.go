@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -332,7 +333,7 @@ type streamBody struct{ answer *response }
 
 func (s *streamBody) Read(p []byte) (int, error) {
 	n, err := s.answer.body.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = s.answer.failure(err)
 	}
 	return n, err

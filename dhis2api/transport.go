@@ -279,8 +279,8 @@ func (c *Client) url(path string) *url.URL {
 
 // follow gets what a download was redirected to, without telling that place who asks.
 func (c *Client) follow(ctx context.Context, answer *http.Response) (*http.Response, error) {
-	target, err := answer.Location()
-	if err != nil || looksLikeLogin(target) {
+	target, _ := answer.Location() // nil without one
+	if target == nil || looksLikeLogin(target) {
 		return answer, nil
 	}
 	answer.Body.Close()
@@ -302,7 +302,7 @@ func (c *Client) broken(ctx context.Context, r *request, err error, sent bool) e
 		err = cause
 	}
 	switch {
-	case cause != nil && cause != errSilence: // the caller gave up, not the server
+	case cause != nil && !errors.Is(cause, errSilence): // the caller gave up, not the server
 		err = fmt.Errorf("%s %s: %w", r.method, r.path, err)
 	default:
 		err = &UnreachableError{URL: c.BaseURL(), Err: err, sent: sent}

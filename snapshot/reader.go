@@ -46,14 +46,15 @@ func (s *Snapshot) Scope() *Scope { return s.manifest.Scope }
 
 // CheckKeys tells whether the keys open the snapshot, by its first part: WrongKeyError if not.
 func (s *Snapshot) CheckKeys() error {
-	for _, part := range s.allParts()[:min(1, len(s.allParts()))] {
-		r, err := openPart(s.directory, s.keys, part)
-		if err != nil {
-			return err
-		}
-		return r.Close()
+	parts := s.allParts()
+	if len(parts) == 0 {
+		return nil
 	}
-	return nil
+	r, err := openPart(s.directory, s.keys, parts[0])
+	if err != nil {
+		return err
+	}
+	return r.Close()
 }
 
 // TrackedEntities reads a part of kind TrackedEntities; errors as of Each.

@@ -99,7 +99,7 @@ func run(arguments []string, stdout, stderr io.Writer) error {
 	if *latency > 0 {
 		sim.Inject(dhis2sim.Fault{Delay: *latency})
 	}
-	listener, err := net.Listen("tcp", *listen)
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", *listen)
 	if err != nil {
 		return err
 	}

@@ -35,9 +35,6 @@ func parsePattern(pattern string) ([]segment, bool) {
 	return segments, len(segments) > 0
 }
 
-// generated tells whether each value of the segment differs.
-func (s segment) generated() bool { return s.method == "SEQUENTIAL" || s.method == "RANDOM" }
-
 func (s *Server) reservedValueRoutes() {
 	const attribute = "/api/trackedEntityAttributes/{uid}/"
 	s.handle("GET "+attribute+"requiredValues", s.requiredValues)

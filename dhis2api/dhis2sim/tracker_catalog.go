@@ -148,8 +148,8 @@ func (c *catalog) program(uid string) *program {
 			expiryDays:               int(number(o["expiryDays"])),
 			expiryPeriodType:         text(o["expiryPeriodType"]),
 			featureType:              text(o["featureType"]),
-			categoryCombo:            c.notDefault("categoryCombos", refUID(o["categoryCombo"])),
-			enrollmentCategoryCombo:  c.notDefault("categoryCombos", refUID(o["enrollmentCategoryCombo"])),
+			categoryCombo:            c.notDefault(refUID(o["categoryCombo"])),
+			enrollmentCategoryCombo:  c.notDefault(refUID(o["enrollmentCategoryCombo"])),
 			minAttributesToSearch:    numberOr(o["minAttributesRequiredToSearch"], 1),
 			maxEntitiesToFetch:       int(number(o["maxTeiCountToReturn"])),
 			units:                    map[string]bool{},
@@ -185,9 +185,9 @@ func members(v any) []memberAttribute {
 	return out
 }
 
-// notDefault is uid, or empty where it names the object called "default".
-func (c *catalog) notDefault(class, uid string) string {
-	if text(c.server.object(class, uid)["name"]) == "default" {
+// notDefault is the uid of a category combination, or empty where it names the one called "default".
+func (c *catalog) notDefault(uid string) string {
+	if text(c.server.object("categoryCombos", uid)["name"]) == "default" {
 		return ""
 	}
 	return uid
@@ -322,7 +322,7 @@ func (c *catalog) optionCombo(uid string) *optionCombo {
 		if o == nil {
 			return nil
 		}
-		return &optionCombo{text(o["id"]), c.notDefault("categoryCombos", refUID(o["categoryCombo"])), refUIDs(o["categoryOptions"])}
+		return &optionCombo{text(o["id"]), c.notDefault(refUID(o["categoryCombo"])), refUIDs(o["categoryOptions"])}
 	})
 }
 

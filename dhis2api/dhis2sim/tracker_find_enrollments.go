@@ -46,9 +46,9 @@ func (q *trackerQuery) enrollmentSearch() *enrollmentSearch {
 }
 
 // readableEntity checks the tracked entity that a request names.
-func (q *trackerQuery) readableEntity(uid string) *trackedEntity {
+func (q *trackerQuery) readableEntity(uid string) {
 	if uid == "" {
-		return nil
+		return
 	}
 	e := q.store.entities[uid]
 	switch {
@@ -57,7 +57,6 @@ func (q *trackerQuery) readableEntity(uid string) *trackedEntity {
 	case !q.mayReadClass("trackedEntityTypes", e.entityType):
 		q.refuse(forbidden("User is not authorized to read data from the tracked entity's type: %s", uid))
 	}
-	return e
 }
 
 // matches tells whether an enrollment is among those asked for and the caller may see it. It is where the

@@ -100,7 +100,7 @@ func (q *trackerQuery) optionComboOf() string {
 	if combo == "" && len(options) == 0 {
 		return ""
 	}
-	found := q.catalog.optionComboOf(q.notDefault("categoryCombos", combo), options)
+	found := q.catalog.optionComboOf(q.notDefault(combo), options)
 	if found == nil || (combo == "") != (len(options) == 0) {
 		q.refuse(&refusal{http.StatusConflict, "E2040", "Attribute option combo does not exist for the given category combo and category options."})
 		return ""

@@ -383,9 +383,7 @@ func (p *payload) resolve(zone *time.Location, strictUIDs bool) error {
 		for _, n := range e.Notes {
 			uids(n.UID)
 		}
-		for _, option := range strings.FieldsFunc(string(e.AttributeCategoryOptions), func(r rune) bool { return r == ',' || r == ';' || r == ' ' }) {
-			e.options = append(e.options, option)
-		}
+		e.options = append(e.options, strings.FieldsFunc(string(e.AttributeCategoryOptions), func(r rune) bool { return r == ',' || r == ';' || r == ' ' })...)
 	}
 	for _, r := range p.Relationships {
 		uids(r.UID)

@@ -55,7 +55,7 @@ func (v *trackerView) entity(e *trackedEntity, filter *fieldFilter, shown map[st
 	o.person("createdBy", e.createdBy, false)
 	o.person("updatedBy", e.updatedBy, false)
 	if in == alone {
-		v.relationships(&o, kindEntity, e.uid, e.relationships)
+		v.relationships(&o, e.uid, e.relationships)
 	}
 	v.attributes(&o, e, shown, in)
 	o.each("enrollments", len(e.enrollments), func(i int, below *fieldFilter) bool {
@@ -169,7 +169,7 @@ func (v *trackerView) enrollment(e *enrollment, filter *fieldFilter, in within) 
 		return true
 	})
 	if in == alone {
-		v.relationships(&o, kindEnrollment, e.uid, e.relationships)
+		v.relationships(&o, e.uid, e.relationships)
 	}
 	if e.trackedEntity != nil {
 		shown := v.programAttributes(e.program)
@@ -198,7 +198,7 @@ func (v *trackerView) event(e *event, filter *fieldFilter, in within) {
 	}
 	o.string("orgUnit", e.unit)
 	if in == alone {
-		v.relationships(&o, kindEvent, e.uid, e.relationships)
+		v.relationships(&o, e.uid, e.relationships)
 	}
 	o.instant("occurredAt", e.occurred)
 	o.instant("scheduledAt", e.scheduled)
@@ -218,7 +218,7 @@ func (v *trackerView) singleEvent(e *event, filter *fieldFilter) {
 	o.string("status", e.status)
 	o.string("program", e.program)
 	o.string("orgUnit", e.unit)
-	v.relationships(&o, kindEvent, e.uid, e.relationships)
+	v.relationships(&o, e.uid, e.relationships)
 	o.instant("occurredAt", e.occurred)
 	v.eventRest(&o, e, alone)
 	o.end()
@@ -287,7 +287,7 @@ func (v *trackerView) notes(o *objectWriter, notes []note) {
 
 // relationships writes the relationships that start at an object, and those that end at it where they go
 // both ways.
-func (v *trackerView) relationships(o *objectWriter, k kind, uid string, all []*relationship) {
+func (v *trackerView) relationships(o *objectWriter, uid string, all []*relationship) {
 	o.each("relationships", len(all), func(i int, below *fieldFilter) bool {
 		r := all[i]
 		if r.deleted && !v.includeDeleted || !r.bidirectional && r.from.uid() != uid || !v.mayReadRelationship(r) {
