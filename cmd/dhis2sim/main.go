@@ -40,14 +40,18 @@ DELETE /sim/faults removes them all. GET /sim/requests counts the requests seen 
 `
 
 func main() {
-	err := run(os.Args[1:], os.Stdout, os.Stderr)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 	case errors.Is(err, errUsage):
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(2)
+		stop()
+		os.Exit(2) //nolint:gocritic // stop is called
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "dhis2sim:", err)
+		stop()
 		os.Exit(1)
 	}
 }
@@ -55,7 +59,8 @@ func main() {
 // errUsage is a command line that cannot be understood.
 var errUsage = errors.New("see dhis2sim --help")
 
-func run(arguments []string, stdout, stderr io.Writer) error {
+// run serves until ctx ends.
+func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("dhis2sim", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
@@ -99,7 +104,7 @@ func run(arguments []string, stdout, stderr io.Writer) error {
 	if *latency > 0 {
 		sim.Inject(dhis2sim.Fault{Delay: *latency})
 	}
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", *listen)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", *listen)
 	if err != nil {
 		return err
 	}
@@ -109,13 +114,11 @@ func run(arguments []string, stdout, stderr io.Writer) error {
 	mux.HandleFunc("DELETE /sim/faults", control.reset)
 	mux.HandleFunc("GET /sim/requests", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(sim.Requests()) })
 	mux.Handle("/", sim)
-	return serve(listener, mux, stdout)
+	return serve(ctx, listener, mux, stdout)
 }
 
-// serve serves until the process is asked to end; running requests get a few seconds.
-func serve(listener net.Listener, handler http.Handler, stdout io.Writer) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+// serve serves until ctx ends; running requests get a few seconds then.
+func serve(ctx context.Context, listener net.Listener, handler http.Handler, stdout io.Writer) error {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
@@ -125,7 +128,7 @@ func serve(listener net.Listener, handler http.Handler, stdout io.Writer) error 
 		return err
 	case <-ctx.Done():
 	}
-	patience, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	return server.Shutdown(patience)
 }
