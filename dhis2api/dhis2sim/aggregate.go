@@ -76,7 +76,6 @@ type selection struct {
 	periods    map[string]bool
 	start, end time.Time
 	since      time.Time // last updated, or created
-	optionSets map[string]bool
 }
 
 // several joins a parameter that may be given several times; DHIS2 2.42 also takes commas.

@@ -133,20 +133,20 @@ var usernamePattern = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9._@-]{2,252})
 func (m *metadataImport) checkUser(o object, exists bool) []metadataError {
 	var errors []metadataError
 	uid, username := text(o["id"]), text(o["username"])
-	fail := func(code, property, message string) {
-		errors = append(errors, m.error("users", "", code, property, message, property, username))
+	fail := func(code, message string) {
+		errors = append(errors, m.error("users", "", code, "username", message, "username", username))
 	}
 	holder := m.userNamed(username)
 	switch {
 	case !exists && !usernamePattern.MatchString(username):
-		fail("E4049", "username", "Property `username` requires a valid username, was given `"+username+"`.")
+		fail("E4049", "Property `username` requires a valid username, was given `"+username+"`.")
 	case holder != nil && holder["id"] != uid:
-		fail("E4054", "username", "Property `username` already exists, was given `"+username+"`.")
+		fail("E4054", "Property `username` already exists, was given `"+username+"`.")
 	case exists && m.options.strategy == "UPDATE" && m.object("users", uid)["username"] != username:
-		fail("E4056", "username", "Property `username` can not be changed, was given `"+username+"`.")
+		fail("E4056", "Property `username` can not be changed, was given `"+username+"`.")
 	}
 	if len(list(o["userRoles"])) == 0 {
-		fail("E4055", "username", "User must have at least one user role.")
+		fail("E4055", "User must have at least one user role.")
 	}
 	if password := text(o["password"]); password != "" {
 		if weak := passwordWeakness(password); weak != "" {
