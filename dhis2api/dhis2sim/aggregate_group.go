@@ -148,11 +148,11 @@ func (i *dataValueImport) checkKeys(rows []row, dataSet object) (code, message s
 	}
 	seen := map[dataValueKey]bool{}
 	for _, r := range rows {
-		if key := i.key(r); seen[key] {
+		key := i.key(r)
+		if seen[key] {
 			return "E8128", "Several values affect the same data value"
-		} else {
-			seen[key] = true
 		}
+		seen[key] = true
 	}
 	return "", ""
 }
