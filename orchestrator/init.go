@@ -175,18 +175,19 @@ func (o *InitOptions) askScope(ctx context.Context) error {
 		if text == "" {
 			query = dhis2api.ListQuery{Filters: []string{"level:le:2"}, Order: "path:asc"}
 		}
-		if o.OrgUnits, err = o.choose(ctx, client, "organisationUnits", query, false); err != nil {
+		if o.OrgUnits, err = o.choose(ctx, client, "organisationUnits", "org units", query, false); err != nil {
 			return err
 		}
 	}
 	for _, list := range []struct {
 		class string
+		words string
 		names *[]string
-	}{{"programs", &o.Programs}, {"dataSets", &o.DataSets}} {
+	}{{"programs", "programs", &o.Programs}, {"dataSets", "data sets", &o.DataSets}} {
 		if len(*list.names) > 0 {
 			continue
 		}
-		if *list.names, err = o.choose(ctx, client, list.class, dhis2api.ListQuery{Order: "name:asc"}, true); err != nil {
+		if *list.names, err = o.choose(ctx, client, list.class, list.words, dhis2api.ListQuery{Order: "name:asc"}, true); err != nil {
 			return err
 		}
 	}
@@ -209,7 +210,7 @@ func (c choice) word() string {
 
 // choose lists what a query finds and asks which are wanted. With all, no answer means all of them: nil;
 // without, that none was right.
-func (o *InitOptions) choose(ctx context.Context, client *dhis2api.Client, class string, query dhis2api.ListQuery, all bool) ([]string, error) {
+func (o *InitOptions) choose(ctx context.Context, client *dhis2api.Client, class, words string, query dhis2api.ListQuery, all bool) ([]string, error) {
 	query.Fields, query.PageSize = "id,code,name", shown
 	var found []choice
 	for object, err := range client.List(ctx, class, query) {
@@ -227,15 +228,15 @@ func (o *InitOptions) choose(ctx context.Context, client *dhis2api.Client, class
 		found = append(found, c)
 	}
 	if len(found) == 0 {
-		o.Tell("central shows this account none of these " + class)
+		o.Tell("central shows this account no such " + words)
 		return nil, nil
 	}
 	for i, c := range found {
 		o.Tell(fmt.Sprintf("%3d  %s  %s", i+1, c.word(), c.Name))
 	}
-	text := "which of these org units? numbers, separated by spaces (empty: look for others)"
+	text := "which of these " + words + "? numbers, separated by spaces (empty: look for others)"
 	if all {
-		text = fmt.Sprintf("which %s? numbers, codes or uids, separated by spaces, or none [all]", class)
+		text = fmt.Sprintf("which %s? numbers, codes or uids, separated by spaces, or none [all]", words)
 	}
 	for question := text; ; {
 		answer, err := o.Ask(Prompt{Text: question})

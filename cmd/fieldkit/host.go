@@ -158,7 +158,7 @@ func (h Host) say(format string, arguments ...any) {
 // sayError prints an error and, where there is one, its hint.
 func (h Host) sayError(err error) {
 	if errors.Is(err, context.Canceled) {
-		h.say("interrupted; the next run goes on from here")
+		h.say("interrupted; run it again to go on")
 		return
 	}
 	for line := range strings.Lines(err.Error()) {
