@@ -113,24 +113,6 @@ func (p payload) completion(taken *dhis2api.Completion) *dhis2api.Completion {
 	return &sent
 }
 
-// translate writes another server's default category objects into a tracked entity, in place.
-func (p payload) translate(entity *dhis2api.TrackedEntity) {
-	if len(p.defaults) == 0 {
-		return
-	}
-	for _, enrollment := range entity.Enrollments {
-		enrollment.AttributeOptionCombo = p.mapped(enrollment.AttributeOptionCombo)
-		for _, event := range enrollment.Events {
-			p.translateEvent(event)
-		}
-	}
-}
-
-func (p payload) translateEvent(event *dhis2api.Event) {
-	event.AttributeOptionCombo = p.mapped(event.AttributeOptionCombo)
-	event.AttributeCategoryOptions = p.mappedList(event.AttributeCategoryOptions)
-}
-
 func (p payload) mapped(uid string) string {
 	if other, there := p.defaults[uid]; there {
 		return other

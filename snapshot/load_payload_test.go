@@ -69,9 +69,8 @@ func TestPayloadTrackedEntity(t *testing.T) {
 	if diff := cmp.Diff(parsed[*dhis2api.TrackedEntity](t, taken), given); diff != "" {
 		t.Errorf("the taken object was changed (-before +after):\n%s", diff)
 	}
-	p.reversed().translate(got)
-	if aoc := got.Enrollments[0].Events[0].AttributeOptionCombo; aoc != "cocCentral1" {
-		t.Errorf("translated back: attribute option combo %s, want cocCentral1", aoc)
+	if back := p.reversed().mapped(got.Enrollments[0].Events[0].AttributeOptionCombo); back != "cocCentral1" {
+		t.Errorf("mapped back: attribute option combo %s, want cocCentral1", back)
 	}
 }
 

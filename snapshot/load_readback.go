@@ -100,94 +100,60 @@ func (b *trackerBatch) noteUnchanged(ref merge.Ref) {
 	}
 }
 
+// readBackEntities looks without a program: with one, a person whose enrollment was refused would seem not to
+// be there.
 func (b *trackerBatch) readBackEntities(ctx context.Context, there map[merge.Ref]bool) error {
-	uids := make([]string, 0, len(b.sent.TrackedEntities))
 	taken := map[string]*dhis2api.TrackedEntity{}
 	for _, entity := range b.entities {
 		taken[entity.TrackedEntity] = entity
 	}
+	uids := make([]string, 0, len(b.sent.TrackedEntities))
 	for _, entity := range b.sent.TrackedEntities {
 		uids = append(uids, entity.TrackedEntity)
 	}
-	found, err := b.entitiesByID(ctx, uids)
-	if err != nil {
-		return err
+	if len(uids) == 0 {
+		return nil
 	}
-	var moved []string
-	for _, uid := range uids {
-		if found[uid] == nil {
-			continue
-		}
-		transferred, err := b.transferOwners(ctx, taken[uid], found[uid])
+	for entity, err := range b.local.TrackedEntitiesByID(ctx, uids, dhis2api.Lookup{Fields: thereFields}) {
 		if err != nil {
-			return err
+			return fmt.Errorf("read back tracked entities: %w", err)
 		}
-		if transferred {
-			moved = append(moved, uid)
-		}
-	}
-	again, err := b.entitiesByID(ctx, moved)
-	if err != nil {
-		return err
-	}
-	for _, uid := range uids {
-		entity := found[uid]
-		if again[uid] != nil {
-			entity = again[uid]
-		}
-		if entity == nil {
-			continue
-		}
-		there[merge.Ref{Kind: merge.TrackedEntity, UID: uid}] = true
+		there[merge.Ref{Kind: merge.TrackedEntity, UID: entity.TrackedEntity}] = true
 		for _, enrollment := range entity.Enrollments {
 			there[merge.Ref{Kind: merge.Enrollment, UID: enrollment.Enrollment}] = true
 			for _, event := range enrollment.Events {
 				there[merge.Ref{Kind: merge.Event, UID: event.Event}] = true
 			}
 		}
+		if err := b.transferOwners(ctx, taken[entity.TrackedEntity], entity); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func (b *trackerBatch) entitiesByID(ctx context.Context, uids []string) (map[string]*dhis2api.TrackedEntity, error) {
-	found := map[string]*dhis2api.TrackedEntity{}
-	if len(uids) == 0 {
-		return found, nil
-	}
-	lookup := dhis2api.Lookup{Program: b.program, Fields: withoutRelationships(dhis2api.TrackedEntityFields)}
-	for entity, err := range b.local.TrackedEntitiesByID(ctx, uids, lookup) {
-		if err != nil {
-			return nil, fmt.Errorf("read back tracked entities: %w", err)
-		}
-		found[entity.TrackedEntity] = entity
-	}
-	return found, nil
-}
-
 // transferOwners sets the owners that central has. An import makes the first enrollment's org unit the
 // owner, and a person may have moved since.
-func (b *trackerBatch) transferOwners(ctx context.Context, taken, found *dhis2api.TrackedEntity) (bool, error) {
+func (b *trackerBatch) transferOwners(ctx context.Context, taken, found *dhis2api.TrackedEntity) error {
 	owners := map[string]string{}
 	for _, owner := range found.ProgramOwners {
 		owners[owner.Program] = owner.OrgUnit
 	}
-	transferred := false
 	for _, owner := range taken.ProgramOwners {
 		has, owned := owners[owner.Program]
 		if !owned || has == owner.OrgUnit || owner.OrgUnit == "" {
 			continue
 		}
 		err := b.local.TransferOwnership(ctx, found.TrackedEntity, owner.Program, owner.OrgUnit)
-		switch {
-		case isStatus(err):
+		if isStatus(err) {
 			b.omit(merge.TrackedEntity, found.TrackedEntity, merge.OwnerPrefix+owner.Program, "the server does not transfer it to "+owner.OrgUnit)
-		case err != nil:
-			return false, fmt.Errorf("transfer tracked entity %s: %w", found.TrackedEntity, err)
-		default:
-			transferred = true
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("transfer tracked entity %s: %w", found.TrackedEntity, err)
 		}
 	}
-	return transferred, nil
+	return nil
 }
 
 func (b *trackerBatch) readBackEvents(ctx context.Context, there map[merge.Ref]bool) error {
@@ -198,20 +164,11 @@ func (b *trackerBatch) readBackEvents(ctx context.Context, there map[merge.Ref]b
 	for _, event := range b.sent.Events {
 		uids = append(uids, event.Event)
 	}
-	found := map[string]*dhis2api.Event{}
-	lookup := dhis2api.Lookup{Program: b.program, Fields: withoutRelationships(dhis2api.EventFields)}
-	for event, err := range b.local.EventsByID(ctx, uids, lookup) {
+	for event, err := range b.local.EventsByID(ctx, uids, dhis2api.Lookup{Program: b.program, Fields: "event"}) {
 		if err != nil {
 			return fmt.Errorf("read back events: %w", err)
 		}
-		found[event.Event] = event
-	}
-	for _, uid := range uids {
-		event := found[uid]
-		if event == nil {
-			continue
-		}
-		there[merge.Ref{Kind: merge.Event, UID: uid}] = true
+		there[merge.Ref{Kind: merge.Event, UID: event.Event}] = true
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strings"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
@@ -19,13 +18,10 @@ const (
 
 	standingEventFields = "event,programStage,dataValues[dataElement],notes[note]"
 	standingFields      = "trackedEntity,attributes[attribute],enrollments[enrollment,notes[note],events[" + standingEventFields + "]]"
-)
 
-// withoutRelationships cuts relationships out of a field list: they are parts of their own, and reading them
-// with each object costs the server a query an object.
-func withoutRelationships(fields string) string {
-	return strings.ReplaceAll(fields, ",relationships["+dhis2api.RelationshipFields+"]", "")
-}
+	// What the reading back asks for: what is there, and who owns it.
+	thereFields = "trackedEntity,programOwners[program,orgUnit],enrollments[enrollment,events[event]]"
+)
 
 // importOptions are those under which history is loaded.
 func importOptions() dhis2api.ImportOptions {
