@@ -166,6 +166,19 @@ func (c *catalog) program(uid string) *program {
 	})
 }
 
+// forgetDetails cuts a program to what DHIS2 knows of it where an event of the payload names only its stage:
+// then, for the whole payload, the program has no attributes and sets no limits of its own.
+func (c *catalog) forgetDetails(uid string) {
+	p := c.program(uid)
+	if p == nil {
+		return
+	}
+	c.programs[uid] = &program{
+		uid: p.uid, name: p.name, object: p.object, registration: p.registration, entityType: p.entityType, accessLevel: p.accessLevel,
+		categoryCombo: p.categoryCombo, units: p.units, stages: p.stages, rules: p.rules,
+	}
+}
+
 // numberOr is a JSON number, or otherwise where there is none.
 func numberOr(v any, otherwise int) int {
 	if v == nil {

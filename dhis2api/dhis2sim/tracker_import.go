@@ -258,6 +258,7 @@ func (i *importer) preprocess() {
 		switch {
 		case e.Program == "" && stage != nil:
 			e.Program = looseText(stage.program)
+			i.catalog.forgetDetails(stage.program)
 			program = i.catalog.program(stage.program)
 		case e.ProgramStage == "" && program != nil && !program.registration && len(program.stages) > 0:
 			e.ProgramStage = looseText(program.stages[0])

@@ -281,6 +281,7 @@ func (p *payload) flatten() {
 	out := payload{TrackedEntities: p.TrackedEntities}
 	for _, e := range p.TrackedEntities {
 		e.UID = uidOr(e.UID)
+		noEmptyValues(e.Attributes)
 		for _, nested := range e.Enrollments {
 			if nested != nil {
 				nested.TrackedEntity = e.UID
@@ -293,6 +294,7 @@ func (p *payload) flatten() {
 	out.Enrollments = append(out.Enrollments, p.Enrollments...)
 	for _, e := range out.Enrollments {
 		e.UID = uidOr(e.UID)
+		noEmptyValues(e.Attributes)
 		for _, nested := range e.Events {
 			if nested != nil {
 				nested.Enrollment = e.UID
@@ -306,6 +308,11 @@ func (p *payload) flatten() {
 	out.Events = append(out.Events, p.Events...)
 	for _, e := range out.Events {
 		e.UID = uidOr(e.UID)
+		for i := range e.DataValues {
+			if e.DataValues[i].text() == "" {
+				e.DataValues[i].Value = nil
+			}
+		}
 		out.Relationships = append(out.Relationships, e.Relationships...)
 		e.Relationships = nil
 		e.Notes = namedNotes(e.Notes)
@@ -316,6 +323,15 @@ func (p *payload) flatten() {
 		r.UID = uidOr(r.UID)
 	}
 	*p = out
+}
+
+// noEmptyValues makes empty values null: DHIS2's decoder tells no difference.
+func noEmptyValues(attributes []attributeInput) {
+	for i := range attributes {
+		if attributes[i].text() == "" {
+			attributes[i].Value = nil
+		}
+	}
 }
 
 func uidOr(uid looseText) looseText {

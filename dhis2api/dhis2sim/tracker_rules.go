@@ -391,7 +391,12 @@ func (i *importer) applyRules(p *program, s *ruleScope, current *ruleEvent, all 
 		if r.programStage != "" && (current == nil || r.programStage != current.stage) {
 			continue
 		}
-		if holds, err := asBool(r.condition, s); err != nil || !holds {
+		holds, err := asBool(r.condition, s)
+		if err != nil {
+			failed := ruleAction{kind: "SHOWWARNING", content: err.Error()}
+			effects = append(effects, ruleEffect{rule: r.uid, action: failed})
+		}
+		if !holds {
 			continue
 		}
 		for _, a := range r.actions {
@@ -410,7 +415,9 @@ func (i *importer) applyRules(p *program, s *ruleScope, current *ruleEvent, all 
 				if v := s.variables[strings.TrimSuffix(strings.TrimSpace(name), "}")]; v != nil {
 					v.text, v.set, v.all = data, data != "", []string{data}
 				}
-				continue
+				if a.dataElement == "" && a.attribute == "" {
+					continue
+				}
 			}
 			effects = append(effects, ruleEffect{r.uid, a, data})
 		}

@@ -316,8 +316,11 @@ func (i *importer) findSharedValues() {
 
 // isTaken tells whether another tracked entity, stored or in the payload, has a unique value. Case matters.
 func (i *importer) isTaken(trackedEntity, unit string, a *attribute, value string) bool {
+	stored := i.tracker.entities[trackedEntity] != nil
 	for _, h := range i.taken[uniqueValue{a.uid, value}] {
-		if h.trackedEntity != trackedEntity && (!a.orgUnitScope || h.unit == unit) {
+		// DHIS2 takes a new tracked entity's own value for another's: what a payload shares among new ones is
+		// taken even where it need be unique per org unit only.
+		if (h.trackedEntity != trackedEntity || !stored) && (!a.orgUnitScope || h.unit == unit) {
 			return true
 		}
 	}

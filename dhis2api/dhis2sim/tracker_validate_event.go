@@ -1,6 +1,7 @@
 package dhis2sim
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -431,7 +432,11 @@ func (i *importer) checkAssignee(e *eventInput, stage *programStage) {
 		return
 	}
 	if u.Username == "" || i.userNamed(string(u.Username)) == nil {
-		i.report.fail(kindEvent, string(e.UID), "E1118", fmt.Sprintf("User(uid=%s, username=%s, firstName=null, surname=null)", u.UID, u.Username))
+		names := ""
+		if i.minor == 41 {
+			names = ", firstName=null, surname=null"
+		}
+		i.report.fail(kindEvent, string(e.UID), "E1118", fmt.Sprintf("User(uid=%s, username=%s%s)", cmp.Or(u.UID, "null"), cmp.Or(u.Username, "null"), names))
 	}
 	if !stage.userAssignment {
 		i.report.warn(kindEvent, string(e.UID), "E1120", identifier(e.ProgramStage))

@@ -2,9 +2,11 @@ package dhis2sim
 
 import (
 	"fmt"
+	"net"
 	"net/mail"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,7 +41,7 @@ func (i *importer) checkValueType(k kind, uid string, s strategy, code, valueTyp
 			wrong = fmt.Sprintf("Organisation unit `%s` could not be found.", value)
 		}
 	case valueType == "USERNAME":
-		if i.userNamed(value) == nil {
+		if i.userNamed(value) == nil || k == kindEvent && !i.mentionsUser(value) {
 			wrong = fmt.Sprintf("Username `%s` could not be found.", value)
 		}
 	}
@@ -52,6 +54,23 @@ func (i *importer) checkValueType(k kind, uid string, s strategy, code, valueTyp
 			i.report.fail(k, uid, "E1009", value)
 		}
 	}
+}
+
+// mentionsUser tells whether the import has to do with a user apart from data values: for data values alone
+// DHIS2 looks no user up, and then does not know them.
+func (i *importer) mentionsUser(username string) bool {
+	named := func(attributes []attributeInput) bool {
+		return slices.ContainsFunc(attributes, func(v attributeInput) bool {
+			a := i.catalog.attribute(string(v.Attribute))
+			return a != nil && a.valueType == "USERNAME" && v.text() == username
+		})
+	}
+	return username == i.caller.username ||
+		slices.ContainsFunc(i.in.Events, func(e *eventInput) bool {
+			return e.AssignedUser != nil && string(e.AssignedUser.Username) == username
+		}) ||
+		slices.ContainsFunc(i.in.TrackedEntities, func(e *entityInput) bool { return named(e.Attributes) }) ||
+		slices.ContainsFunc(i.in.Enrollments, func(e *enrollmentInput) bool { return named(e.Attributes) })
 }
 
 // checkOption reports a value that is not in its option set.
@@ -116,8 +135,7 @@ func validValue(valueType, value string) bool {
 	case "COORDINATE":
 		return isCoordinate(value)
 	case "URL":
-		u, err := url.Parse(value)
-		return err == nil && (u.Scheme == "http" || u.Scheme == "https" || u.Scheme == "ftp") && strings.Contains(u.Host, ".")
+		return isURL(value)
 	case "FILE_RESOURCE", "IMAGE", "ORGANISATION_UNIT":
 		return isUID(value)
 	case "TIME":
@@ -147,6 +165,17 @@ func isDate(value string) bool {
 	}
 	_, err := time.Parse(time.DateOnly, value[:10])
 	return err == nil
+}
+
+// isURL tells whether value is the address of something on a host with a top-level domain or an IP address.
+func isURL(value string) bool {
+	u, err := url.Parse(value)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "ftp" {
+		return false
+	}
+	host := u.Hostname()
+	top := host[strings.LastIndexByte(host, '.')+1:]
+	return net.ParseIP(host) != nil || len(top) > 1 && len(top) < len(host)
 }
 
 // isCoordinate tells whether value is "[longitude, latitude]".
