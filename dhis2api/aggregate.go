@@ -267,7 +267,7 @@ func (c *Client) importAggregate(ctx context.Context, path, task string, body an
 			return nil, err
 		}
 		var summary sentDataValueReport
-		if err := c.awaitTask(ctx, task, job.Response.ID, &summary); err != nil {
+		if err := c.awaitTask(ctx, path, task, job.Response.ID, &summary); err != nil {
 			return nil, fmt.Errorf("import %s: %w", job.Response.ID, err)
 		}
 		return summary.report(), nil

@@ -307,8 +307,8 @@ func zoneOf(id string) (*time.Location, error) {
 
 // Do is the way to what has no method of its own: it sends body (nil: none; io.ReadSeeker or []byte: as it is;
 // anything else: as JSON) and decodes a 2xx answer into into (nil: dropped; *[]byte: as it is; anything else:
-// from JSON). Path begins with /api. GET, and nothing else, is repeated after failures. An answer outside 2xx
-// is a StatusError that carries it.
+// from JSON). Path begins with /api. GET is repeated after failures; anything else only where it certainly did
+// not arrive. An answer outside 2xx is a StatusError that carries it.
 func (c *Client) Do(ctx context.Context, method, path string, query url.Values, body, into any) error {
 	r := &request{method: method, path: path, query: query}
 	if err := r.setBody(body); err != nil {

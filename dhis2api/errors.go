@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -108,7 +109,7 @@ func (e *UnsupportedVersionError) Hint() string {
 type StatusError struct {
 	Method, Path string
 	Status       int
-	Message      string        // DHIS2's own; empty where a proxy answered
+	Message      string        // DHIS2's own, whole: it may hold data; empty where a proxy answered
 	ErrorCode    string        // DHIS2's own, such as E1005; often empty
 	RetryAfter   time.Duration // as the server asked for, 0 when it did not
 	// Body is the answer where it was JSON. It may hold data: it is not part of Error.
@@ -120,7 +121,11 @@ func (e *StatusError) Error() string {
 	if e.ErrorCode != "" {
 		code = " " + e.ErrorCode
 	}
-	return fmt.Sprintf("%s %s: status %d%s%s", e.Method, e.Path, e.Status, code, suffix(e.Message))
+	message := suffix(e.Message)
+	if e.Status >= http.StatusInternalServerError {
+		message = "" // of what broke inside; it may quote the statement and its values
+	}
+	return fmt.Sprintf("%s %s: status %d%s%s", e.Method, e.Path, e.Status, code, message)
 }
 
 // Hint says what to do about it, or is empty.
@@ -170,9 +175,12 @@ func tooMuch(err error) bool {
 	return errors.As(err, &unreachable) && unreachable.sent
 }
 
-// suffix is a message to hang on, cut to what one line bears.
+// suffix is a message to hang on: its first line, without the details of a database, which may hold data, and
+// cut to what one line bears.
 func suffix(message string) string {
-	if message == "" {
+	message, _, _ = strings.Cut(message, "\n")
+	message, _, _ = strings.Cut(message, "Detail:")
+	if message = strings.TrimSpace(message); message == "" {
 		return ""
 	}
 	const most = 300

@@ -181,7 +181,7 @@ func (c *Client) ImportReportOf(ctx context.Context, job string) (*ImportReport,
 // AwaitImport waits until a tracker import is done and returns its report. It may be called again, by another
 // process too. A job that the server has forgotten is an UnknownOutcomeError.
 func (c *Client) AwaitImport(ctx context.Context, job string) (*ImportReport, error) {
-	err := c.awaitJob(ctx, func() (ImportProgress, error) { return c.ImportJob(ctx, job) })
+	err := c.awaitJob(ctx, trackerPath, func() (ImportProgress, error) { return c.ImportJob(ctx, job) })
 	if err != nil {
 		return nil, fmt.Errorf("tracker import %s: %w", job, err)
 	}
@@ -197,8 +197,8 @@ func (c *Client) AwaitImport(ctx context.Context, job string) (*ImportReport, er
 
 var errForgotten = errors.New("the server knows nothing of the job (it was restarted, or the job is long over)")
 
-// awaitJob asks poll, less and less often, until the job is done.
-func (c *Client) awaitJob(ctx context.Context, poll func() (ImportProgress, error)) error {
+// awaitJob asks poll, less and less often, until the job that was started at path is done.
+func (c *Client) awaitJob(ctx context.Context, path string, poll func() (ImportProgress, error)) error {
 	const (
 		often     = 200 * time.Millisecond
 		seldom    = 5 * time.Second
@@ -216,7 +216,7 @@ func (c *Client) awaitJob(ctx context.Context, poll func() (ImportProgress, erro
 		case progress.Known:
 			unknown = 0
 		case unknown >= forgotten:
-			return &UnknownOutcomeError{Method: http.MethodPost, Path: trackerPath, Err: errForgotten}
+			return &UnknownOutcomeError{Method: http.MethodPost, Path: path, Err: errForgotten}
 		default:
 			unknown += wait
 		}

@@ -274,7 +274,7 @@ func (c *Client) ImportMetadata(ctx context.Context, metadata any, options Metad
 		if err := c.postJSON(ctx, path, options.query(), metadata, false, &job); err != nil {
 			return nil, err
 		}
-		if err := c.awaitTask(ctx, "METADATA_IMPORT", job.Response.ID, &answer.sentMetadataReport); err != nil {
+		if err := c.awaitTask(ctx, path, "METADATA_IMPORT", job.Response.ID, &answer.sentMetadataReport); err != nil {
 			return nil, fmt.Errorf("metadata import %s: %w", job.Response.ID, err)
 		}
 		return answer.sentMetadataReport.report(), nil
@@ -295,12 +295,12 @@ func (c *Client) ImportMetadata(ctx context.Context, metadata any, options Metad
 	return nil, &UnknownOutcomeError{Method: http.MethodPost, Path: path, Err: fmt.Errorf("%w: it is not a report", errFormat)}
 }
 
-// awaitTask waits for a job of the system's and reads its summary into into.
-func (c *Client) awaitTask(ctx context.Context, kind, job string, into any) error {
+// awaitTask waits for a job of the system's that was started at path, and reads its summary into into.
+func (c *Client) awaitTask(ctx context.Context, path, kind, job string, into any) error {
 	if job == "" {
-		return &UnknownOutcomeError{Method: http.MethodPost, Path: "/api", Err: fmt.Errorf("%w: no job id", errFormat)}
+		return &UnknownOutcomeError{Method: http.MethodPost, Path: path, Err: fmt.Errorf("%w: no job id", errFormat)}
 	}
-	err := c.awaitJob(ctx, func() (ImportProgress, error) {
+	err := c.awaitJob(ctx, path, func() (ImportProgress, error) {
 		var log []notification
 		err := c.getJSON(ctx, "/api/system/tasks/"+kind+"/"+url.PathEscape(job), nil, &log)
 		return progressOf(log), err

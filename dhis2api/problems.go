@@ -61,10 +61,6 @@ func Explain(code string, args []string) (reason, hint string) {
 	return reason, hintOf(known.class)
 }
 
-// Resolves tells whether the error may be gone without anybody touching the refused object: something it
-// depends on has to be stored first.
-func (c ErrorClass) Resolves() bool { return c == ClassParent }
-
 func hintOf(class ErrorClass) string {
 	switch class {
 	case ClassMetadata:

@@ -127,8 +127,9 @@ type Page[T any] struct {
 
 // Lookup says what comes back of objects that are asked for by uid.
 type Lookup struct {
-	// Program brings the attributes of that program along; without it a tracked entity comes with those of its
-	// type only. Lists of enrollments and events need it from DHIS2 2.43 on.
+	// Program brings the attributes of that program along, without which a tracked entity comes with those of its
+	// type only; a tracked entity that was never in the program is then not found by TrackedEntitiesByID. Lists of
+	// enrollments and events need it from DHIS2 2.43 on.
 	Program string
 	Fields  string // as in Paging
 	// IncludeDeleted brings tombstones along, with Deleted set.

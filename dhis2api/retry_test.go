@@ -197,3 +197,32 @@ func TestCancelling(t *testing.T) {
 		t.Errorf("got %v, want the context's error", err)
 	}
 }
+
+func TestErrorsHoldNoData(t *testing.T) {
+	tests := []struct {
+		status int
+		text   string
+		shown  bool
+	}{
+		{409, "Value is taken", true},
+		{409, "ERROR: duplicate key\n  Detail: Key (value)=(Ana Ruiz) already exists.", true},
+		{409, "ERROR: duplicate key Detail: Key (value)=(Ana Ruiz) already exists.", true},
+		{500, "could not execute statement [insert ... 'Ana Ruiz']", false},
+	}
+	for _, test := range tests {
+		c := connect(t, "2.42.5.2", func(w http.ResponseWriter, r *http.Request) {
+			answerJSON(w, test.status, map[string]any{"message": test.text})
+		}, Options{})
+		err := c.Do(t.Context(), "GET", "/api/x", nil, nil, nil)
+		if err == nil || strings.Contains(err.Error(), "Ana") {
+			t.Errorf("got %v", err)
+		}
+		if shown := strings.Contains(err.Error(), test.text[:5]); shown != test.shown {
+			t.Errorf("got %v", err)
+		}
+		var status *StatusError
+		if !errors.As(err, &status) || status.Message != test.text {
+			t.Errorf("message %q", status.Message)
+		}
+	}
+}

@@ -30,6 +30,7 @@ type request struct {
 	method, path string // path begins with /api
 	query        url.Values
 	body         func() (io.Reader, error) // a fresh reader each time; nil: no body
+	length       int64                     // of the body, in bytes; 0 where net/http finds it out
 	contentType  string
 	// repeatable: a write that may be sent again even after it may have arrived.
 	repeatable bool
@@ -58,6 +59,10 @@ func (r *request) setBody(body any) error {
 	case json.RawMessage:
 		r.body = func() (io.Reader, error) { return bytes.NewReader(body), nil }
 	case io.ReadSeeker:
+		var err error
+		if r.length, err = body.Seek(0, io.SeekEnd); err != nil {
+			return fmt.Errorf("body: %w", err)
+		}
 		r.body = func() (io.Reader, error) {
 			_, err := body.Seek(0, io.SeekStart)
 			return io.NopCloser(body), err
@@ -226,6 +231,16 @@ func (c *Client) exchange(ctx context.Context, r *request, authorize *session) (
 	if err != nil {
 		watch.stop()
 		return nil, fmt.Errorf("%s %s: %w", r.method, r.path, errors.New("not a valid request"))
+	}
+	if r.body != nil {
+		if r.length > 0 {
+			request.ContentLength = r.length
+		}
+		// net/http asks for it only where nothing was written to a connection that had gone stale.
+		request.GetBody = func() (io.ReadCloser, error) {
+			again, err := r.body()
+			return io.NopCloser(again), err
+		}
 	}
 	if r.contentType != "" {
 		request.Header.Set("Content-Type", r.contentType)
