@@ -76,6 +76,9 @@ func (s Sums) Plus(other Sums) Sums {
 	}
 }
 
+// Home is what is at central: what was sent and verified, and what was there already.
+func (s Sums) Home() int { return s.Pushed + s.AlreadyThere }
+
 // Reference names one object.
 type Reference struct {
 	Kind string `json:"kind"`
@@ -104,6 +107,7 @@ type Refusal struct {
 	Reference
 	Verb   string `json:"verb,omitempty"`
 	Field  string `json:"field,omitempty"`
+	Label  string `json:"label,omitempty"`
 	Code   string `json:"code"`
 	Reason string `json:"reason"`
 	Hint   string `json:"hint,omitempty"`
@@ -114,6 +118,7 @@ type Waiting struct {
 	Reference
 	Verb   string `json:"verb,omitempty"`
 	Field  string `json:"field,omitempty"`
+	Label  string `json:"label,omitempty"`
 	Reason string `json:"reason"`
 }
 

@@ -1,0 +1,204 @@
+package report
+
+import (
+	_ "embed"
+	"html/template"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+//go:embed report.html.tmpl
+var pageSource string //nolint:gochecknoglobals // an embedded file
+
+// writeHTML writes the report for people: one file that needs no other, no script and no network.
+func writeHTML(w io.Writer, r *Report, texts catalogue) error {
+	headline, err := texts.headline(r)
+	if err != nil {
+		return err
+	}
+	page, err := template.New("report").Funcs(template.FuncMap{
+		"say": texts.say, "number": texts.number, "kind": func(kind string) string { return texts.word("kind", kind) },
+		"verb":  func(verb string) string { return texts.word("verb", verb) },
+		"field": texts.field, "value": value, "sentence": sentence, "clock": clock, "hasUID": hasUID,
+	}).Parse(pageSource)
+	if err != nil {
+		return err
+	}
+	return page.Execute(w, view{
+		Report: r, Headline: sentence(headline), Parts: partsOf(r), Kinds: slices.Sorted(maps.Keys(r.ByKind)), Mood: moodOf(r),
+	})
+}
+
+// view is what the template sees.
+type view struct {
+	*Report
+	Headline string
+	// Parts are the buckets that hold anything, in the order of the bar.
+	Parts []part
+	// Kinds are the kinds of records, in order.
+	Kinds []string
+	// Mood is the class that colours the headline: home, held or plan.
+	Mood string
+}
+
+func moodOf(r *Report) string {
+	switch {
+	case r.PlanOnly:
+		return "plan"
+	case r.Sums.Held > 0 || r.Sums.Open > 0:
+		return "held"
+	}
+	return "home"
+}
+
+// part is one bucket of the sums, with its place in the bar.
+type part struct {
+	// Name is both its text's key and its CSS class.
+	Name  string
+	Count int
+	// X and Width are of the bar's thousand units.
+	X, Width float64
+}
+
+// Text is the key of what the part is called.
+func (p part) Text() string { return "part." + p.Name }
+
+// partsOf divides the sums into parts. They add up to the total: what is held is divided by its reason, and
+// what of it stands in no list is a part of its own.
+func partsOf(r *Report) []part {
+	open := "open"
+	if r.PlanOnly {
+		open = "planned"
+	}
+	conflicts, refused, waiting := len(r.Conflicts), len(r.Refusals), len(r.Waiting)
+	all := []part{
+		{Name: "pushed", Count: r.Sums.Pushed},
+		{Name: "already", Count: r.Sums.AlreadyThere},
+		{Name: open, Count: r.Sums.Open},
+		{Name: "conflicts", Count: conflicts},
+		{Name: "refused", Count: refused},
+		{Name: "waiting", Count: waiting},
+		{Name: "held", Count: r.Sums.Held - conflicts - refused - waiting},
+		{Name: "out", Count: r.Sums.OutOfScope},
+	}
+	var parts []part
+	for _, p := range all {
+		if p.Count > 0 {
+			parts = append(parts, p)
+		}
+	}
+	return layOut(parts)
+}
+
+// layOut gives each part its width. A part is wide enough to be seen even when it is one in a thousand; the
+// others make room.
+func layOut(parts []part) []part {
+	const whole, least = 1000.0, 12.0
+	total, small, room := 0, 0.0, whole
+	for _, p := range parts {
+		total += p.Count
+	}
+	for i := range parts {
+		if parts[i].Width = whole * float64(parts[i].Count) / float64(total); parts[i].Width < least {
+			small += parts[i].Width
+			room -= least
+			parts[i].Width = least
+		}
+	}
+	x := 0.0
+	for i := range parts {
+		if parts[i].Width > least {
+			parts[i].Width *= room / (whole - small)
+		}
+		parts[i].X = x
+		x += parts[i].Width
+	}
+	return parts
+}
+
+// headline says in one sentence how the trip stands.
+func (c catalogue) headline(r *Report) (string, error) {
+	s := r.Sums
+	home := s.Home()
+	type clause struct {
+		key string
+		n   int
+	}
+	var clauses []clause
+	switch {
+	case s.Total == 0:
+		return c.say("headline.nothing")
+	case r.PlanOnly && s.Open > 0:
+		clauses = []clause{{"headline.planned", s.Open}, {"headline.conflicts", len(r.Conflicts)}, {"headline.refused", len(r.Refusals)}}
+	case s.Held > 0 || s.Open > 0:
+		clauses = []clause{
+			{"headline.conflicts", len(r.Conflicts)}, {"headline.refused", len(r.Refusals)}, {"headline.waiting", len(r.Waiting)},
+			{"headline.open", s.Open}, {"headline.some", home},
+		}
+	case home == 0:
+		clauses = []clause{{"headline.allOut", s.OutOfScope}}
+	default:
+		clauses = []clause{{"headline.home", home}, {"headline.out", s.OutOfScope}}
+	}
+	var said []string
+	for _, one := range clauses {
+		if one.n == 0 {
+			continue
+		}
+		text, err := c.count(one.key, one.n)
+		if err != nil {
+			return "", err
+		}
+		said = append(said, text)
+	}
+	return strings.Join(said, c["and"]), nil
+}
+
+// field is what people call a field: its label, else the catalogue's word, else its name. The second result is
+// the field's name where it says something more.
+func (c catalogue) field(name, label string) [2]string {
+	if label != "" {
+		return [2]string{label, name}
+	}
+	group, key, keyed := strings.Cut(name, ".")
+	if text, known := c["field."+group]; known {
+		return [2]string{text, key}
+	}
+	if keyed {
+		return [2]string{name, ""}
+	}
+	return [2]string{c.word("field", name), ""}
+}
+
+// value is a canonical value as it is shown: times lose their T, and what of them is zero.
+func value(v string) string {
+	t, err := time.Parse("2006-01-02T15:04:05.000", v)
+	if err != nil {
+		return v
+	}
+	if t.Equal(t.Truncate(24 * time.Hour)) {
+		return t.Format(time.DateOnly)
+	}
+	return strings.TrimSuffix(t.Format("2006-01-02 15:04:05"), ":00")
+}
+
+// sentence begins a reason with a capital letter, unless it begins with a name such as dataElement.
+func sentence(text string) string {
+	first, size := utf8.DecodeRuneInString(text)
+	word, _, _ := strings.Cut(text, " ")
+	if text == "" || strings.ToLower(word) != word {
+		return text
+	}
+	return string(unicode.ToUpper(first)) + text[size:]
+}
+
+// clock is an instant with its offset.
+func clock(t time.Time) string { return t.Format("2006-01-02 15:04:05 -07:00") }
+
+// hasUID tells whether the person is worth naming beside the record: when it is not the record itself.
+func hasUID(r Reference) bool { return r.Person != "" && r.Person != r.UID }
