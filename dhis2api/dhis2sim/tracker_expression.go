@@ -222,8 +222,6 @@ func asBool(e expression, s *ruleScope) (bool, error) {
 	switch v := v.(type) {
 	case bool:
 		return v, nil
-	case nil:
-		return false, nil
 	case string:
 		b, err := strconv.ParseBool(v)
 		if v == "" {
@@ -345,6 +343,11 @@ func compareRule(token string, l, r any) (any, error) {
 		return order == 0, nil
 	case "!=":
 		return order != 0, nil
+	}
+	if lok != rok {
+		return nil, nil // neither more nor less
+	}
+	switch token {
 	case "<":
 		return order < 0, nil
 	case "<=":

@@ -2,6 +2,7 @@ package dhis2sim
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -87,6 +88,8 @@ func (s *Server) showEntity(w http.ResponseWriter, r *http.Request, caller *acco
 func (q *trackerQuery) checkAccess(e *trackedEntity, p *program) {
 	switch {
 	case p == nil && q.mayReadEntity(e):
+	case p != nil && q.minor > 41 && e.entityType == p.entityType && !slices.ContainsFunc(e.enrollments, func(enrollment *enrollment) bool { return enrollment.program == p.uid && !enrollment.deleted }):
+		q.refuse(notThere(kindEntity, e.uid)) // through a program, only those who are in it
 	case p != nil && e.entityType == p.entityType && q.mayReach(e.uid, ownerOf(e, p.uid), p):
 	case p != nil && e.entityType != p.entityType:
 		q.refuse(badRequest("Tracked entity %s is not of the type of program %s.", e.uid, p.uid))
