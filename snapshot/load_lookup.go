@@ -214,9 +214,13 @@ func (l *loader) assignee(ctx context.Context, user *dhis2api.UserRef) (*dhis2ap
 // maxFile is the largest file that DHIS2 takes unless it is told otherwise (max.file_upload_size).
 const maxFile = 10 << 20
 
-// ensureFile brings a file that a value names to the target. The returned text says why it is not there,
-// empty when it is.
-func (l *loader) ensureFile(ctx context.Context, uid string) (string, error) {
+// ensureFile brings a file that a value names to the target; read opens the value's file at central, for
+// DHIS2 gives a file of patients only by the value that names it. The returned text says why the file is not
+// there, empty when it is.
+func (l *loader) ensureFile(ctx context.Context, uid string, read func(*dhis2api.Client) (io.ReadCloser, error)) (string, error) {
+	if !dhis2api.ValidUID(uid) {
+		return "it names no file", nil
+	}
 	l.mutex.Lock()
 	known := l.known[uid]
 	l.mutex.Unlock()
@@ -226,7 +230,7 @@ func (l *loader) ensureFile(ctx context.Context, uid string) (string, error) {
 	if _, err := l.local.File(ctx, uid); err == nil {
 		l.keepFile(uid)
 		return "", nil
-	} else if !dhis2api.NotFound(err) {
+	} else if !isStatus(err) {
 		return "", err
 	}
 	central := l.options.Central
@@ -234,15 +238,15 @@ func (l *loader) ensureFile(ctx context.Context, uid string) (string, error) {
 		return "its file is not on the server", nil
 	}
 	record, err := central.File(ctx, uid)
-	if dhis2api.NotFound(err) {
+	if isStatus(err) {
 		return "its file is not at central", nil
 	}
 	if err != nil {
 		return "", err
 	}
-	body, err := central.FileContent(ctx, uid)
-	if dhis2api.NotFound(err) {
-		return "its file is not at central", nil
+	body, err := read(central)
+	if isStatus(err) {
+		return "central does not give its file", nil
 	}
 	if err != nil {
 		return "", err

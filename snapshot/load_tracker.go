@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
+	"net/http"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
@@ -169,7 +171,10 @@ func (b *trackerBatch) prepareValues(ctx context.Context) error {
 	for _, entity := range b.sent.TrackedEntities {
 		kept := entity.Attributes[:0]
 		for _, attribute := range entity.Attributes {
-			ok, err := b.fileThere(ctx, merge.TrackedEntity, entity.TrackedEntity, attribute.Attribute, attribute.Value)
+			ok, err := b.fileThere(ctx, merge.TrackedEntity, entity.TrackedEntity, attribute.Attribute, attribute.Value,
+				func(central *dhis2api.Client) (io.ReadCloser, error) {
+					return central.AttributeFile(ctx, entity.TrackedEntity, attribute.Attribute, b.program)
+				})
 			if err != nil {
 				return err
 			}
@@ -182,7 +187,10 @@ func (b *trackerBatch) prepareValues(ctx context.Context) error {
 	for event := range eventsOf(b.sent) {
 		kept := event.DataValues[:0]
 		for _, value := range event.DataValues {
-			ok, err := b.fileThere(ctx, merge.Event, event.Event, value.DataElement, value.Value)
+			ok, err := b.fileThere(ctx, merge.Event, event.Event, value.DataElement, value.Value,
+				func(central *dhis2api.Client) (io.ReadCloser, error) {
+					return central.EventFile(ctx, event.Event, value.DataElement)
+				})
 			if err != nil {
 				return err
 			}
@@ -206,11 +214,13 @@ func (b *trackerBatch) prepareValues(ctx context.Context) error {
 	return nil
 }
 
-func (b *trackerBatch) fileThere(ctx context.Context, kind merge.Kind, uid, field, value string) (bool, error) {
+func (b *trackerBatch) fileThere(
+	ctx context.Context, kind merge.Kind, uid, field, value string, read func(*dhis2api.Client) (io.ReadCloser, error),
+) (bool, error) {
 	if value == "" || !b.files[field] {
 		return true, nil
 	}
-	why, err := b.ensureFile(ctx, value)
+	why, err := b.ensureFile(ctx, value, read)
 	if err != nil {
 		return false, fmt.Errorf("file %s: %w", value, err)
 	}
@@ -366,9 +376,15 @@ func countObjects(p dhis2api.TrackerPayload) int {
 	return len(p.TrackedEntities) + len(p.Enrollments) + len(p.Events) + len(p.Relationships)
 }
 
+// isStatus tells whether a server that knows the account answered that it does not do this.
 func isStatus(err error) bool {
 	var status *dhis2api.StatusError
-	return errors.As(err, &status)
+	return errors.As(err, &status) || isForbidden(err)
+}
+
+func isForbidden(err error) bool {
+	var unauthorized *dhis2api.UnauthorizedError
+	return errors.As(err, &unauthorized) && unauthorized.Status == http.StatusForbidden
 }
 
 // objectsOf are the objects of a payload one by one, parents first, each as a payload without what is in it.

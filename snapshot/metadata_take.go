@@ -3,7 +3,6 @@ package snapshot
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -270,10 +269,7 @@ func (t *metadataTaking) list(ctx context.Context, class string, filters []strin
 }
 
 // isDenied tells whether a server knows the account but does not have the class, or not for this account.
-func isDenied(err error) bool {
-	var status *dhis2api.StatusError
-	return err != nil && (dhis2api.NotFound(err) || errors.As(err, &status) && status.Status == 403)
-}
+func isDenied(err error) bool { return dhis2api.NotFound(err) || isForbidden(err) }
 
 // refersTo tells whether a list of references in an object names one of the objects.
 func refersTo(object map[string]any, property string, objects map[string]json.RawMessage) bool {
