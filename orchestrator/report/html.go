@@ -24,7 +24,8 @@ func writeHTML(w io.Writer, r *Report, texts catalogue) error {
 	page, err := template.New("report").Funcs(template.FuncMap{
 		"say": texts.say, "number": texts.number, "kind": func(kind string) string { return texts.word("kind", kind) },
 		"verb":  func(verb string) string { return texts.word("verb", verb) },
-		"field": texts.field, "value": value, "sentence": sentence, "clock": clock, "hasUID": hasUID,
+		"field": texts.field, "value": value, "sentence": sentence, "clock": clock, "hasUID": hasUID, "reason": texts.reason,
+		"parts": func(uid string) []string { return strings.Split(uid, ".") },
 	}).Parse(pageSource)
 	if err != nil {
 		return err
@@ -173,6 +174,14 @@ func (c catalogue) field(name, label string) [2]string {
 		return [2]string{name, ""}
 	}
 	return [2]string{c.word("field", name), ""}
+}
+
+// reason puts the words of the catalogue for DHIS2's kinds into a reason.
+func (c catalogue) reason(text string) string {
+	for _, kind := range []string{"trackedEntity", "dataValue"} {
+		text = strings.ReplaceAll(text, kind+" ", c.word("kind", kind)+" ")
+	}
+	return text
 }
 
 // value is a canonical value as it is shown: times lose their T, and what of them is zero.

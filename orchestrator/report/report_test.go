@@ -188,7 +188,7 @@ func TestCSVIsReadAlike(t *testing.T) {
 	}
 }
 
-func page(t *testing.T, r *Report) string {
+func pageOf(t *testing.T, r *Report) string {
 	t.Helper()
 	var out strings.Builder
 	if err := writeHTML(&out, r, english()); err != nil {
@@ -198,13 +198,13 @@ func page(t *testing.T, r *Report) string {
 }
 
 func TestHTMLTellsEverything(t *testing.T) {
-	html := page(t, sample())
+	html := pageOf(t, sample())
 	for _, want := range []string{
 		`<html lang="en">`, `<h1>4 conflicts wait for a decision, 1 change was refused, 2 depend on what is held, 1,041 are home</h1>`,
 		"Kit besiko-1, trip 2026-11-24-1", "2026-11-24 18:02:40 -05:00", `<td class="n">1,049</td>`,
 		`<tr id="conflict-3">`, "Pa000000001", "&#43;507 6000 0001", "&#43;507 6111 1111", "&#43;507 6222 2222", "<code>At000000001</code>",
 		"2026-11-24 09:30<", "2026-11-23<", "Deleted on the kit",
-		"E1064", "Somebody else has this value", "Find who holds the number there", "Waits for trackedEntity Pa000000009",
+		"E1064", "Somebody else has this value", "Find who holds the number there", "Waits for person Pa000000009",
 		`id="merged"`, `id="rewritten"`, `id="overtaken"`, `id="notloaded"`, `id="warnings"`, "The kit&#39;s clock is 4 minutes behind",
 		strings.Repeat("4f1c", 16),
 	} {
@@ -242,7 +242,7 @@ func TestHTMLEscapesEverywhere(t *testing.T) {
 	r.Refusals, r.NotLoaded, r.Merged, r.Warnings = []Refusal{refusal}, []Refusal{refusal}, []Reference{reference}, []string{evil}
 	r.Waiting = []Waiting{{Reference: reference, Verb: evil, Field: evil, Label: evil, Reason: evil}}
 	r.ByKind[evil] = Sums{Total: 1}
-	if html := page(t, r); strings.Contains(html, "<script") {
+	if html := pageOf(t, r); strings.Contains(html, "<script") {
 		t.Error("the page holds a script")
 	}
 }
@@ -281,7 +281,7 @@ func TestHeadline(t *testing.T) {
 		if tc.change != nil {
 			tc.change(r)
 		}
-		if html := page(t, r); !strings.Contains(html, "<h1>"+tc.want+"</h1>") {
+		if html := pageOf(t, r); !strings.Contains(html, "<h1>"+tc.want+"</h1>") {
 			t.Errorf("want the headline %q, got %s", tc.want, regexp.MustCompile("<h1>.*</h1>").FindString(html))
 		}
 	}
@@ -406,7 +406,7 @@ func TestLongReport(t *testing.T) {
 		c.Number = i + 100
 		r.Conflicts = append(r.Conflicts, c)
 	}
-	if html := page(t, r); !strings.Contains(html, fmt.Sprintf(`id="conflict-%d"`, 10_099)) {
+	if html := pageOf(t, r); !strings.Contains(html, fmt.Sprintf(`id="conflict-%d"`, 10_099)) {
 		t.Error("the last conflict is missing")
 	}
 }
