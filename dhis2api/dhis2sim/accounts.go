@@ -43,8 +43,10 @@ type logins struct {
 	since     int                 // that generation
 }
 
-// token is one personal access token.
+// token is one personal access token. Its object, without the key, is of the class apiToken; it is revoked when
+// that is deleted.
 type token struct {
+	uid     string
 	user    string
 	expires time.Time
 	// met: GET /api/me was made with it. DHIS2 before 2.43.1 answers 500 on /api/tracker/** until then (DHIS2-21786).
@@ -158,7 +160,7 @@ func (s *Server) authenticateToken(w http.ResponseWriter, r *http.Request, key s
 	}
 	s.logins.mu.Unlock()
 	switch {
-	case t == nil:
+	case t == nil || s.object("apiToken", t.uid) == nil:
 		w.Header().Set("WWW-Authenticate", "ApiToken")
 		writeError(w, http.StatusBadRequest, "", "Checksum validation failed")
 		return nil, false
@@ -191,15 +193,20 @@ func (s *Server) setPassword(uid, password string) {
 	s.logins.passwords[uid] = password
 }
 
-// addToken makes a personal access token of the user and returns its key, which is shown only once.
-func (s *Server) addToken(uid string, expires time.Time) string {
+// addToken makes a personal access token of a user and returns its key, which is shown only once.
+func (s *Server) addToken(uid, user string, expires time.Time) string {
 	key := "d2p_" + randomHex(24)
+	now := s.timestamp(s.now())
+	s.metadata.put("apiToken", object{
+		"id": uid, "type": "PERSONAL_ACCESS_TOKEN_V2", "version": 1, "expire": expires.UnixMilli(), "attributes": []any{}, "created": now, "lastUpdated": now,
+		"createdBy": reference(user), "lastUpdatedBy": reference(user), "sharing": object{"owner": user, "public": "--------", "external": false, "users": object{}, "userGroups": object{}},
+	})
 	s.logins.mu.Lock()
 	defer s.logins.mu.Unlock()
 	if s.logins.tokens == nil {
 		s.logins.tokens = map[string]*token{}
 	}
-	s.logins.tokens[key] = &token{user: uid, expires: expires}
+	s.logins.tokens[key] = &token{uid: uid, user: user, expires: expires}
 	return key
 }
 

@@ -181,12 +181,3 @@ func (f *fieldFilter) shown(name string, value any) any {
 	}
 	return value
 }
-
-// selectFields is what the `fields` parameter shows of tracker data; defaults is taken where it is empty.
-// Parse once with parseFields where many values are filtered alike.
-func selectFields(v any, fields, defaults string) any {
-	if fields == "" {
-		fields = defaults
-	}
-	return parseFields(fields).apply(v)
-}

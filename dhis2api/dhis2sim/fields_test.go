@@ -34,7 +34,7 @@ func TestFieldFilter(t *testing.T) {
 		if err := json.Unmarshal([]byte(want), &expected); err != nil {
 			t.Fatal(err)
 		}
-		got, _ := json.Marshal(selectFields(decoded, fields, ""))
+		got, _ := json.Marshal(parseFields(fields).apply(decoded))
 		wanted, _ := json.Marshal(expected)
 		if string(got) != string(wanted) {
 			t.Errorf("%q: got %s, want %s", fields, got, wanted)

@@ -22,6 +22,7 @@ type class struct {
 // classes are the classes by the name under which the API serves them.
 var classes = map[string]class{
 	"aggregateDataExchanges":          {klass: "dataexchange.aggregate.AggregateDataExchange", shared: true, required: "name source target", unique: "name code"},
+	"apiToken":                        {klass: "security.apikey.ApiToken", shared: true, required: "key type"},
 	"attributes":                      {klass: "attribute.Attribute", shared: true, required: "name valueType", unique: "name code", defaults: `{"mandatory":false,"unique":false}`},
 	"categories":                      {klass: "category.Category", shared: true, required: "name shortName dataDimensionType", unique: "name shortName code", defaults: `{"categoryOptions":[],"dataDimension":false}`},
 	"categoryCombos":                  {klass: "category.CategoryCombo", shared: true, required: "name dataDimensionType", unique: "name code", defaults: `{"categories":[],"skipTotal":false}`},

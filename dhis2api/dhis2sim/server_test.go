@@ -66,6 +66,10 @@ func TestLogins(t *testing.T) {
 	if met := ask(tracker, withToken); met.StatusCode != http.StatusOK {
 		t.Errorf("token on tracker after /api/me: %d", met.StatusCode)
 	}
+	call(t, s, http.MethodDelete, "/api/apiToken/"+strings.Trim(at(t, made, "response.uid"), `"`), "")
+	if revoked := ask("/api/me", withToken); revoked.StatusCode != http.StatusBadRequest {
+		t.Errorf("revoked token: %d, want 400", revoked.StatusCode)
+	}
 	if wrong := ask("/api/me", func(r *http.Request) { r.Header.Set("Authorization", "ApiToken d2p_wrong") }); wrong.StatusCode != http.StatusBadRequest {
 		t.Errorf("wrong token: %d, want 400", wrong.StatusCode)
 	}
@@ -168,7 +172,11 @@ func TestFaults(t *testing.T) {
 		body, err := io.ReadAll(answer.Body)
 		return answer.StatusCode, string(body), err
 	}
-	stored := func() bool { return len(s.objects("constants")) > 0 }
+	stored := func() bool {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		return len(s.objects("constants")) > 0
+	}
 
 	s.Inject(Fault{Times: 1, CutBefore: true})
 	if _, _, err := post(); err == nil || stored() {

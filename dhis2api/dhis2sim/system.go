@@ -11,7 +11,11 @@ import (
 
 // systemRoutes serves what a server says of itself, its settings and its data store.
 func (s *Server) systemRoutes() {
-	s.mux.HandleFunc("GET /api/ping", ping) // DHIS2 asks no credentials here
+	if s.minor == 41 {
+		s.handle("GET /api/ping", func(w http.ResponseWriter, r *http.Request, _ *account) { ping(w, r) })
+	} else { // asks no credentials
+		s.mux.HandleFunc("GET /api/ping", ping)
+	}
 	s.handle("GET /api/system/ping", func(w http.ResponseWriter, r *http.Request, _ *account) {
 		ping(w, r)
 		w.Header().Set("Content-Type", "application/json;charset=UTF-8")
@@ -251,8 +255,6 @@ func (s *Server) setDataStoreValue(w http.ResponseWriter, r *http.Request, _ *ac
 	switch {
 	case exists && r.Method == http.MethodPost:
 		writeError(w, http.StatusConflict, "E1004", "Key '"+key+"' already exists in namespace '"+namespace+"'")
-	case !exists && r.Method == http.MethodPut && s.minor == 41:
-		writeError(w, http.StatusNotFound, "E1005", "Key '"+key+"' not found in namespace '"+namespace+"'")
 	default:
 		if s.dataStore[namespace] == nil {
 			s.dataStore[namespace] = map[string]any{}

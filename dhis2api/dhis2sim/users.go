@@ -122,7 +122,7 @@ func (s *Server) createToken(w http.ResponseWriter, r *http.Request, caller *acc
 	uid := newUID()
 	w.Header().Set("Location", baseURL(r)+"/api/apiToken/"+uid)
 	writeMessage(w, http.StatusCreated, "OK", "", object{
-		"key": s.addToken(caller.uid, expires), "uid": uid, "klass": "org.hisp.dhis.security.apikey.ApiToken", "errorReports": []any{}, "responseType": "ApiTokenCreationResponse",
+		"key": s.addToken(uid, caller.uid, expires), "uid": uid, "klass": "org.hisp.dhis.security.apikey.ApiToken", "errorReports": []any{}, "responseType": "ApiTokenCreationResponse",
 	})
 }
 
