@@ -50,7 +50,7 @@ type Options struct {
 	// Parallel is the number of pages read at the same time; 2 when zero, which a DHIS2 serves almost twice as
 	// fast as one, and four hardly faster.
 	Parallel int
-	// ConnectTimeout is the time within which Connect must have the server's first answer; 15 s when zero.
+	// ConnectTimeout is the time within which Connect must have the server's first answer; 12 s when zero.
 	ConnectTimeout time.Duration
 	// RequestTimeout is the longest silence of the server within one request; 5 minutes when zero.
 	RequestTimeout time.Duration
@@ -75,7 +75,7 @@ func (o Options) withDefaults() Options {
 		o.Parallel = 2
 	}
 	if o.ConnectTimeout <= 0 {
-		o.ConnectTimeout = 15 * time.Second
+		o.ConnectTimeout = 12 * time.Second
 	}
 	if o.RequestTimeout <= 0 {
 		o.RequestTimeout = 5 * time.Minute
@@ -202,7 +202,8 @@ func (c *Client) meet(ctx context.Context) error {
 			Version, Revision, SystemID, SystemName, ContextPath, ServerDate, ServerTimeZoneID string
 		}
 		before := c.options.Now()
-		response, err := c.send(limited, &request{method: http.MethodGet, path: path})
+		// Few tries: who waits here has perhaps mistyped the address.
+		response, err := c.send(limited, &request{method: http.MethodGet, path: path, tries: min(3, c.options.MaxTries)})
 		if moved := c.moved(err); moved != nil {
 			c.base = moved
 			continue

@@ -131,8 +131,8 @@ func TestConnectNobodyThere(t *testing.T) {
 	if !errors.As(err, &unreachable) || unreachable.URL != address {
 		t.Fatalf("got %v", err)
 	}
-	if len(clock.slept) != 4 {
-		t.Errorf("waited %d times, want 4 between 5 tries", len(clock.slept))
+	if len(clock.slept) != 2 {
+		t.Errorf("waited %d times, want 2 between 3 tries", len(clock.slept))
 	}
 }
 

@@ -2,6 +2,7 @@ package dhis2api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -34,6 +35,8 @@ type request struct {
 	contentType  string
 	// repeatable: a write that may be sent again even after it may have arrived.
 	repeatable bool
+	// tries is how often at most; Options.MaxTries when zero.
+	tries int
 	// once: a failure that asking for less may cure is not repeated as it is.
 	once bool
 	// conflictAnswers: a 409 is an answer.
@@ -165,7 +168,7 @@ func (c *Client) send(ctx context.Context, r *request) (*response, error) {
 
 // again tells whether to repeat after err, and when.
 func (c *Client) again(r *request, tries int, err error) (time.Duration, bool) {
-	if tries >= c.options.MaxTries || (r.once && tooMuch(err)) {
+	if tries >= cmp.Or(r.tries, c.options.MaxTries) || (r.once && tooMuch(err)) {
 		return 0, false
 	}
 	var unknown *UnknownOutcomeError
