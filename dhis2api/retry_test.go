@@ -157,6 +157,7 @@ func TestWritesThatDidNotArriveAreRepeated(t *testing.T) {
 
 	// A refused connection: nothing was sent.
 	refused := atomic.Int32{}
+	refused.Store(100) // not while connecting
 	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if refused.Add(1) < 4 {
 			return nil, errors.New("connection refused")
