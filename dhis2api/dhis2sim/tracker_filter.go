@@ -2,6 +2,7 @@ package dhis2sim
 
 import (
 	"cmp"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,6 +71,24 @@ func (q *trackerQuery) filters(parameter string) []*valueFilter {
 		}
 	}
 	return out
+}
+
+// checkOperands refuses operands that are not of the value type where the comparison is one of numbers.
+func (q *trackerQuery) checkOperands(f *valueFilter) {
+	for _, c := range f.conditions {
+		if !numericTypes[f.valueType] || !slices.Contains([]string{"eq", "!eq", "ne", "neq", "gt", "ge", "lt", "le", "in"}, c.operator) {
+			continue
+		}
+		for _, operand := range strings.Split(c.operand, ";") {
+			_, err := strconv.ParseFloat(operand, 64)
+			if strings.HasPrefix(f.valueType, "INTEGER") {
+				_, err = strconv.Atoi(operand)
+			}
+			if err != nil {
+				q.refuse(&refusal{http.StatusBadRequest, "", "Filter for " + f.uid + " is invalid. The value type is " + f.valueType + " but the value `" + operand + "` is not."})
+			}
+		}
+	}
 }
 
 // splitFilters splits at commas, and those at colons, but not at escaped ones.
@@ -155,7 +174,7 @@ func (c valueCondition) holds(value, valueType string) bool {
 	case "ew":
 		return strings.HasSuffix(value, c.operand)
 	case "in":
-		return slices.Contains(strings.Split(c.operand, ";"), value)
+		return slices.ContainsFunc(strings.Split(c.operand, ";"), func(one string) bool { return compareValues(value, one, valueType) == 0 })
 	}
 	return false
 }

@@ -190,6 +190,7 @@ func (q *trackerQuery) attributeFilters(parameter string) []*valueFilter {
 		if q.minor > 41 {
 			f.valueType = text(o["valueType"]) // 2.41 compares all values as text
 		}
+		q.checkOperands(f)
 	}
 	return filters
 }

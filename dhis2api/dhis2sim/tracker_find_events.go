@@ -61,6 +61,7 @@ func (q *trackerQuery) eventSearch(single *bool) *eventSearch {
 			q.refuse(badRequest("filter is invalid. Data element '%s' does not exist.", f.uid))
 		}
 		f.valueType = text(o["valueType"])
+		q.checkOperands(f)
 	}
 	s.attributes = q.attributeFilters("filterAttributes")
 	fields := eventFields

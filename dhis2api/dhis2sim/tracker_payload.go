@@ -399,7 +399,11 @@ func (p *payload) resolve(zone *time.Location, strictUIDs bool) error {
 		for _, n := range e.Notes {
 			uids(n.UID)
 		}
-		e.options = append(e.options, strings.FieldsFunc(string(e.AttributeCategoryOptions), func(r rune) bool { return r == ',' || r == ';' || r == ' ' })...)
+		for _, option := range strings.Split(string(e.AttributeCategoryOptions), ",") {
+			if option = strings.TrimSpace(option); option != "" && !slices.Contains(e.options, option) {
+				e.options = append(e.options, option)
+			}
+		}
 	}
 	for _, r := range p.Relationships {
 		uids(r.UID)

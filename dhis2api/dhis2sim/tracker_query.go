@@ -56,7 +56,9 @@ type trackerQuery struct {
 }
 
 func (s *Server) trackerQuery(r *http.Request, caller *account) *trackerQuery {
-	return &trackerQuery{Values: r.URL.Query(), access: s.access(s.newCatalog(caller)), request: r, minor: s.minor}
+	// A semicolon separates values of old parameters; Go's parser would drop what has one.
+	values, _ := url.ParseQuery(strings.ReplaceAll(r.URL.RawQuery, ";", "%3B"))
+	return &trackerQuery{Values: values, access: s.access(s.newCatalog(caller)), request: r, minor: s.minor}
 }
 
 func (q *trackerQuery) refuse(r *refusal) {

@@ -2,7 +2,6 @@ package dhis2sim
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -53,7 +52,7 @@ func (s *Server) showEntity(w http.ResponseWriter, r *http.Request, caller *acco
 	if !isUID(uid) {
 		q.refuse(malformed("uid", uid, "a uid"))
 	}
-	p := q.trackerProgram(q.uid("program", ""))
+	p := q.programOfEntity(q.uid("program", ""))
 	e := s.tracker.entities[uid]
 	if e == nil || e.deleted {
 		q.refuse(notThere(kindEntity, uid))
@@ -84,19 +83,28 @@ func (s *Server) showEntity(w http.ResponseWriter, r *http.Request, caller *acco
 	view.send(w)
 }
 
+// programOfEntity is the program through which one tracked entity is asked for.
+func (q *trackerQuery) programOfEntity(uid string) *program {
+	o := q.server.object("programs", uid)
+	switch {
+	case uid == "":
+		return nil
+	case o == nil:
+		q.refuse(&refusal{http.StatusNotFound, "E1005", "Program with id " + uid + " could not be found."})
+		return nil
+	case text(o["programType"]) != "WITH_REGISTRATION":
+		q.refuse(&refusal{http.StatusBadRequest, "", "Program is not a tracker program: " + uid})
+		return nil
+	}
+	return q.trackerProgram(uid)
+}
+
 // checkAccess refuses a tracked entity that the caller may not see through the program, or through any.
 func (q *trackerQuery) checkAccess(e *trackedEntity, p *program) {
-	switch {
-	case p == nil && q.mayReadEntity(e):
-	case p != nil && q.minor > 41 && e.entityType == p.entityType && !slices.ContainsFunc(e.enrollments, func(enrollment *enrollment) bool { return enrollment.program == p.uid && !enrollment.deleted }):
-		q.refuse(notThere(kindEntity, e.uid)) // through a program, only those who are in it
-	case p != nil && e.entityType == p.entityType && q.mayReach(e.uid, ownerOf(e, p.uid), p):
-	case p != nil && e.entityType != p.entityType:
-		q.refuse(badRequest("Tracked entity %s is not of the type of program %s.", e.uid, p.uid))
-	case q.minor == 41:
-		q.refuse(forbidden("User has no access to tracked entity %s", e.uid))
-	default:
-		q.refuse(notThere(kindEntity, e.uid))
+	visible := p == nil && q.mayReadEntity(e) ||
+		p != nil && e.entityType == p.entityType && q.mayReach(e.uid, ownerOf(e, p.uid), p)
+	if !visible {
+		q.refuse(q.hidden(kindEntity, e.uid))
 	}
 }
 
@@ -188,14 +196,14 @@ func (s *Server) listRelationships(w http.ResponseWriter, r *http.Request, calle
 	q := s.trackerQuery(r, caller)
 	p := q.paging()
 	deleted := q.isSet("includeDeleted")
-	all, of := q.relationshipsOf(deleted)
+	all := q.relationshipsOf(deleted)
 	order := q.order("createdAt createdAtClient", false)
 	if q.refused != nil {
 		refuse(w, q.refused)
 		return
 	}
 	matches := func(r *relationship) bool {
-		return (deleted || !r.deleted) && (r.bidirectional || r.from.uid() == of) && q.mayReadRelationship(r)
+		return (deleted || !r.deleted) && q.mayReadRelationship(r)
 	}
 	items := newestFirst(all)
 	if len(order) > 0 {
@@ -216,10 +224,10 @@ func (s *Server) listRelationships(w http.ResponseWriter, r *http.Request, calle
 	}, len(found.items))
 }
 
-// relationshipsOf are the relationships of the one object that the request names, and its uid.
-func (q *trackerQuery) relationshipsOf(deleted bool) (all []*relationship, of string) {
+// relationshipsOf are the relationships that start or end at the one object that the request names.
+func (q *trackerQuery) relationshipsOf(deleted bool) (all []*relationship) {
 	entity, enrolled, happened := q.uid("trackedEntity", "tei"), q.uid("enrollment", ""), q.uid("event", "")
-	given := 0
+	given, of := 0, ""
 	for _, uid := range []string{entity, enrolled, happened} {
 		if uid != "" {
 			given++
@@ -228,7 +236,7 @@ func (q *trackerQuery) relationshipsOf(deleted bool) (all []*relationship, of st
 	}
 	if given != 1 {
 		q.refuse(badRequest("Exactly one of 'trackedEntity', 'enrollment' or 'event' is required."))
-		return nil, ""
+		return nil
 	}
 	k := kindEntity
 	exists, readable := false, false
@@ -254,7 +262,7 @@ func (q *trackerQuery) relationshipsOf(deleted bool) (all []*relationship, of st
 	case !readable:
 		q.refuse(forbidden("User has no access to %s %s", k.fieldName(), of))
 	}
-	return all, of
+	return all
 }
 
 // serveAttributeFile answers with the file to which an attribute value refers.
