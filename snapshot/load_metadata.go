@@ -205,6 +205,9 @@ func (l *metadataLoading) send(ctx context.Context) (Metadata, error) {
 			return nil, err
 		}
 		report, err := l.importBundle(ctx, bundle)
+		if err != nil && len(l.receipt.Refused) > 0 {
+			return nil, fmt.Errorf("import metadata without what was refused: %w", errors.Join(err, &MetadataRefusedError{Refused: l.receipt.Refused}))
+		}
 		if err != nil {
 			return nil, fmt.Errorf("import metadata: %w", err)
 		}

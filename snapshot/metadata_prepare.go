@@ -174,8 +174,10 @@ func (p *preparation) carries(class, id string) bool {
 	return p.known[Reference{class, id}] && !p.left[Reference{class, id}]
 }
 
-// clean drops and rewrites properties of an object and of the objects embedded in it.
-func (p *preparation) clean(class string, object map[string]any) {
+// clean drops and rewrites properties of an object and of the objects embedded in it. It returns false where
+// a reference of the object itself had to be dropped.
+func (p *preparation) clean(class string, object map[string]any) bool {
+	whole := true
 	for _, property := range dropped(class) {
 		delete(object, property)
 	}
@@ -186,25 +188,23 @@ func (p *preparation) clean(class string, object map[string]any) {
 				p.cleanSharing(value)
 			} else if !p.resolve(class, property, value) {
 				delete(object, property)
+				whole = false
 			}
 		case []any:
 			object[property] = p.cleanList(class, property, value)
 		}
 	}
+	return whole
 }
 
-// cleanList cleans the objects of a list and drops those that refer to what is not known.
+// cleanList cleans the objects of a list and drops those that refer to what is not known. An embedded object,
+// such as the link between a program and an attribute, is nothing without what it links to: DHIS2 2.42 answers
+// 500 to one.
 func (p *preparation) cleanList(class, property string, list []any) []any {
 	kept := make([]any, 0, len(list))
 	for _, item := range list {
-		if object, is := item.(map[string]any); is {
-			if !p.resolve(class, property, object) {
-				continue
-			}
-			// A custom attribute's value is worth nothing without its attribute.
-			if _, whole := object["attribute"]; property == "attributeValues" && !whole {
-				continue
-			}
+		if object, is := item.(map[string]any); is && !p.resolve(class, property, object) {
+			continue
 		}
 		kept = append(kept, item)
 	}
@@ -212,13 +212,12 @@ func (p *preparation) cleanList(class, property string, list []any) []any {
 }
 
 // resolve makes an object within another one ready: a reference gets the target's id and is reduced to it,
-// anything else is cleaned. It returns false where it refers to something that is not known.
+// anything else is cleaned. It returns false where something that it refers to is not known.
 func (p *preparation) resolve(class, property string, object map[string]any) bool {
 	id, _ := object["id"].(string)
 	target := referencedClass(class, property)
 	if target == "" || id == "" {
-		p.clean("", object)
-		return true
+		return p.clean("", object)
 	}
 	if renamed := p.renamed[id]; renamed != "" {
 		id = renamed

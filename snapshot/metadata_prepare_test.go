@@ -169,6 +169,16 @@ func TestPrepare(t *testing.T) {
 				"optionSets": [{"id": "optionSet01", "options": [{"id": "option00002"}, {"id": "option00003"}]}]}`,
 		},
 		{
+			name:   "a link to an object that is left out goes with it",
+			target: Target{Without: map[string]bool{"attribute01": true}},
+			before: `{"trackedEntityAttributes": [{"id": "attribute01"}, {"id": "attribute02"}], "programs": [{"id": "program0001",
+				"relatedProgram": {"id": "program0002"}, "programTrackedEntityAttributes": [
+					{"id": "embedded001", "program": {"id": "program0001"}, "trackedEntityAttribute": {"id": "attribute01"}},
+					{"id": "embedded002", "program": {"id": "program0001"}, "trackedEntityAttribute": {"id": "attribute02"}}]}]}`,
+			want: `{"trackedEntityAttributes": [{"id": "attribute02"}], "programs": [{"id": "program0001", "programTrackedEntityAttributes": [
+				{"id": "embedded002", "program": {"id": "program0001"}, "trackedEntityAttribute": {"id": "attribute02"}}]}]}`,
+		},
+		{
 			name: "an attribute value without its attribute is dropped, embedded objects are cleaned",
 			before: `{"attributes": [{"id": "attribute01"}], "programStages": [{"id": "stage000001",
 				"attributeValues": [{"value": "a", "attribute": {"id": "attribute01"}}, {"value": "b", "attribute": {"id": "attribute02"}}],
