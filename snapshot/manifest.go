@@ -91,10 +91,15 @@ type Server struct {
 	RootOrgUnits []string `json:"rootOrgUnits"`
 }
 
-// Same tells whether two descriptions are of one server. Version and zone do not count: servers are updated.
+// Same tells whether two descriptions are of one server. Version and zone do not count, since servers are
+// updated, and neither do level 1 org units that one of them has in addition.
 func (s Server) Same(other Server) bool {
-	return strings.TrimRight(s.URL, "/") == strings.TrimRight(other.URL, "/") &&
-		s.SystemID == other.SystemID && slices.Equal(s.RootOrgUnits, other.RootOrgUnits)
+	return strings.TrimRight(s.URL, "/") == strings.TrimRight(other.URL, "/") && s.SystemID == other.SystemID &&
+		(holdsAll(s.RootOrgUnits, other.RootOrgUnits) || holdsAll(other.RootOrgUnits, s.RootOrgUnits))
+}
+
+func holdsAll(all, some []string) bool {
+	return !slices.ContainsFunc(some, func(uid string) bool { return !slices.Contains(all, uid) })
 }
 
 func (s Server) String() string {
