@@ -67,7 +67,7 @@ func (c *demoCheck) patients() {
 	_, err = c.base.Relationship(c.ctx, c.programme.record(motherhoodOf("dalia", "luz")), dhis2api.Lookup{})
 	c.expect(err == nil, "central does not show the relationship of mother and child: %w", err)
 	enrollment, err := c.base.Enrollment(c.ctx, c.programme.record(enrollmentOf("hilario")), dhis2api.Lookup{})
-	c.expect(err == nil && len(enrollment.Notes) == 1, "the note on an enrollment is not at central: %w", err)
+	c.expect(err == nil && len(enrollment.Notes) == 1, "the note on enrollment %s is not at central", c.programme.record(enrollmentOf("hilario")))
 }
 
 func (c *demoCheck) events() {
