@@ -32,13 +32,16 @@ func (q *trackerQuery) enrollmentSearch() *enrollmentSearch {
 	}
 	q.readableEntity(s.entity)
 	s.filter = &enrollmentFilter{
-		status: q.choice("status", "programStatus", "ACTIVE", "COMPLETED", "CANCELLED"), followUp: q.flag("followUp"),
+		status: q.enrollmentStatus("status"), followUp: q.flag("followUp"),
 		enrolled: q.span("enrolledAfter", "enrolledBefore"), occurred: span{none, none}, assignees: &assigneeFilter{}, includeDeleted: q.isSet("includeDeleted"),
+	}
+	if program == "" && (s.filter.status != "" || s.filter.followUp != nil || s.filter.enrolled.given()) {
+		q.refuse(badRequest("`program` must be defined when a parameter about enrollments is specified"))
 	}
 	s.updated = q.updated("")
 	s.order = q.order("completedAt createdAt createdAtClient enrolledAt updatedAt updatedAtClient", false)
 	s.scope = q.scope(scopeRules{units: "orgUnits", oldUnits: "orgUnit", oldMode: "ouMode", listed: len(s.listed) > 0, superusersAnywhere: true}, s.program)
-	if q.minor < 43 && slices.ContainsFunc(s.order, func(o orderTerm) bool { return o.field == "createdAt" }) {
+	if q.minor < 43 && slices.ContainsFunc(s.order, func(o orderTerm) bool { return o.field == "createdAt" || o.field == "updatedAt" }) {
 		// DHIS2 2.41 and 2.42 ask the database for a column that two tables have.
 		q.refuse(&refusal{http.StatusConflict, "", "Could not execute statement; ambiguous column"})
 	}

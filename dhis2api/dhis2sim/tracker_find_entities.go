@@ -45,9 +45,9 @@ func (q *trackerQuery) assigneeFilter() *assigneeFilter {
 	f.mode = q.choice("assignedUserMode", "", "CURRENT", "PROVIDED", "NONE", "ANY", "ALL")
 	switch {
 	case f.mode != "" && f.mode != "PROVIDED" && len(f.users) > 0:
-		q.refuse(badRequest("Assigned users cannot be specified if selectionMode is not PROVIDED"))
+		q.refuse(illegalQuery("Assigned users cannot be specified if selectionMode is not PROVIDED"))
 	case f.mode == "PROVIDED" && len(f.users) == 0:
-		q.refuse(badRequest("Assigned users must be specified if selectionMode is PROVIDED"))
+		q.refuse(illegalQuery("Assigned users must be specified if selectionMode is PROVIDED"))
 	case f.mode == "CURRENT":
 		f.users = []string{q.caller.uid}
 	}
@@ -153,7 +153,7 @@ func (q *trackerQuery) readableType(uid string) string {
 // enrollmentFilter reads what enrollments and their events must be like. Most of it needs a program.
 func (q *trackerQuery) enrollmentFilter(ofProgram bool) *enrollmentFilter {
 	f := &enrollmentFilter{
-		status: q.enrollmentStatus(), followUp: q.flag("followUp"),
+		status: q.enrollmentStatus("enrollmentStatus"), followUp: q.flag("followUp"),
 		enrolled:      q.span("enrollmentEnrolledAfter", "enrollmentEnrolledBefore"),
 		occurred:      q.span("enrollmentOccurredAfter", "enrollmentOccurredBefore"),
 		eventStatus:   q.choice("eventStatus", "", "ACTIVE", "COMPLETED", "VISITED", "SCHEDULE", "OVERDUE", "SKIPPED"),
@@ -170,11 +170,11 @@ func (q *trackerQuery) enrollmentFilter(ofProgram bool) *enrollmentFilter {
 }
 
 // enrollmentStatus reads the status of enrollments, which has an older name that is still taken.
-func (q *trackerQuery) enrollmentStatus() string {
-	status := q.choice("enrollmentStatus", "", "ACTIVE", "COMPLETED", "CANCELLED")
+func (q *trackerQuery) enrollmentStatus(name string) string {
+	status := q.choice(name, "", "ACTIVE", "COMPLETED", "CANCELLED")
 	older := q.choice("programStatus", "", "ACTIVE", "COMPLETED", "CANCELLED")
 	if status != "" && older != "" {
-		q.refuse(badRequest("Only one parameter of 'programStatus' and 'enrollmentStatus' must be specified."))
+		q.refuse(badRequest("Only one parameter of 'programStatus' and '%s' must be specified.", name))
 	}
 	return status + older
 }
@@ -337,8 +337,8 @@ func (f *enrollmentFilter) matches(e *enrollment, now instant) bool {
 		!f.enrolled.has(e.enrolled) || !f.occurred.has(e.occurred) {
 		return false
 	}
-	if f.eventStatus == "" && f.eventStage == "" && f.assignees.mode == "" && len(f.assignees.users) == 0 {
-		return true
+	if f.eventStatus == "" && f.assignees.mode == "" && len(f.assignees.users) == 0 {
+		return true // DHIS2 looks at the stage only where it looks at events for another reason
 	}
 	return slices.ContainsFunc(e.events, func(v *event) bool {
 		return (!v.deleted || f.includeDeleted) && (f.eventStage == "" || v.programStage == f.eventStage) && f.assignees.matches(v.assignedUser) &&

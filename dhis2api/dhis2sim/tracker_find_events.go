@@ -45,7 +45,7 @@ func (q *trackerQuery) eventSearch(single *bool) *eventSearch {
 	q.readableEntity(s.entity)
 	s.status = q.choice("status", "", "ACTIVE", "COMPLETED", "VISITED", "SCHEDULE", "OVERDUE", "SKIPPED")
 	s.enrollment = &enrollmentFilter{
-		status: q.enrollmentStatus(), followUp: q.flag("followUp"), enrolled: q.span("enrollmentEnrolledAfter", "enrollmentEnrolledBefore"),
+		status: q.enrollmentStatus("enrollmentStatus"), followUp: q.flag("followUp"), enrolled: q.span("enrollmentEnrolledAfter", "enrollmentEnrolledBefore"),
 		occurred: q.span("enrollmentOccurredAfter", "enrollmentOccurredBefore"), assignees: &assigneeFilter{}, includeDeleted: true,
 	}
 	s.occurred, s.scheduled, s.updated = q.span("occurredAfter", "occurredBefore"), q.span("scheduledAfter", "scheduledBefore"), q.updated("updatedBefore")

@@ -3,6 +3,7 @@ package dhis2sim
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -84,7 +85,8 @@ type objectWriter struct {
 
 func (j *jsonWriter) object(filter *fieldFilter) objectWriter {
 	j.buf = append(j.buf, '{')
-	return objectWriter{jsonWriter: j, filter: filter, everything: filter.all()}
+	everything := filter == nil || slices.Contains(filter.presets, "all")
+	return objectWriter{jsonWriter: j, filter: filter, everything: everything}
 }
 
 func (o *objectWriter) end() { o.buf = append(o.buf, '}') }
@@ -94,6 +96,9 @@ func (o *objectWriter) field(name string) (below *fieldFilter, shown bool) {
 	if o.filter != nil {
 		var named bool
 		below, named = o.filter.named[name]
+		if below != nil && len(below.presets) == 0 && len(below.named) == 0 && len(below.exclude) > 0 {
+			below = &fieldFilter{presets: []string{"all"}, exclude: below.exclude} // a[!b] is all of a but b
+		}
 		if !named && !o.everything || o.filter.exclude[name] {
 			return nil, false
 		}

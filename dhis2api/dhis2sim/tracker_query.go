@@ -322,7 +322,7 @@ func (q *trackerQuery) order(known string, withUIDs bool) []orderTerm {
 		direction = strings.ToLower(direction)
 		switch {
 		case direction != "" && direction != "asc" && direction != "desc":
-			q.refuse(badRequest("order=%s is invalid: a direction is asc or desc", term))
+			q.refuse(malformed("order", term, "a field and asc or desc"))
 		case seen[field]:
 			q.refuse(badRequest("order parameter contains the field '%s' more than once", field))
 		case !slices.Contains(strings.Fields(known), field) && !(withUIDs && isUID(field)):
