@@ -5,6 +5,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	// DHIS2 names its time zone, and not every machine has the zones.
+	_ "time/tzdata"
 )
 
 func main() {

@@ -35,8 +35,14 @@ func reconcileCommand() command {
 	}
 }
 
-// printReport says how a trip stands: the sums, what somebody has to look at, and where all of it is told.
+// printReport says how a trip stands, and where all of it is told.
 func printReport(w io.Writer, kit *orchestrator.Kit, r *report.Report) {
+	printSums(w, r)
+	fmt.Fprintln(w, kit.ReportPath(r.Trip))
+}
+
+// printSums says how a trip stands: the sums, and what somebody has to look at.
+func printSums(w io.Writer, r *report.Report) {
 	sums := r.Sums
 	fmt.Fprintf(w, "trip %s: %d changes made on the kit\n", r.Trip, sums.Total)
 	for _, line := range []struct {
@@ -62,5 +68,4 @@ func printReport(w io.Writer, kit *orchestrator.Kit, r *report.Report) {
 	for _, waiting := range r.Waiting {
 		fmt.Fprintf(w, "waiting: %s %s: %s\n", waiting.Kind, waiting.UID, waiting.Reason)
 	}
-	fmt.Fprintln(w, kit.ReportPath(r.Trip))
 }

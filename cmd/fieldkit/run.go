@@ -61,7 +61,7 @@ func commands() []command {
 		initCommand(), doctorCommand(), prepareCommand(),
 		upCommand(), downCommand(),
 		reconcileCommand(), reportCommand(), statusCommand(),
-		versionCommand(),
+		demoCommand(), versionCommand(),
 	}
 }
 
