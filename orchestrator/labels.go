@@ -1,45 +1,67 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/report"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
 )
 
 // addLabels gives every field that is named by a uid the name that people know it by, from the trip's own
-// metadata.
+// metadata. A form's value goes by its data element.
 func addLabels(ctx context.Context, s *snapshot.Snapshot, result *report.Report) error {
-	lists := [][]report.Conflict{result.Conflicts, result.Rewritten, result.Overtaken}
-	if len(lists[0])+len(lists[1])+len(lists[2]) == 0 {
+	listed := len(result.Conflicts) + len(result.Refusals) + len(result.Waiting) + len(result.Rewritten) + len(result.Overtaken)
+	if listed == 0 {
 		return nil
 	}
-	metadata, err := metadataOf(s)
+	labels, err := fieldLabels(s)
 	if err != nil {
 		return err
+	}
+	label := func(r report.Reference, field string) string {
+		if element, _, _ := strings.Cut(r.UID, "."); r.Kind == string(merge.DataValue) {
+			return labels[element]
+		}
+		return labels[field]
+	}
+	for _, list := range [][]report.Conflict{result.Conflicts, result.Rewritten, result.Overtaken} {
+		for i, c := range list {
+			list[i].Label = label(c.Reference, c.Field)
+		}
+	}
+	for i, no := range result.Refusals {
+		result.Refusals[i].Label = label(no.Reference, no.Field)
+	}
+	for i, w := range result.Waiting {
+		result.Waiting[i].Label = label(w.Reference, w.Field)
+	}
+	return ctx.Err()
+}
+
+// fieldLabels are the names of the attributes and data elements that a snapshot carries, by uid: that on forms
+// where there is one.
+func fieldLabels(s *snapshot.Snapshot) (map[string]string, error) {
+	metadata, err := metadataOf(s)
+	if err != nil {
+		return nil, err
 	}
 	labels := map[string]string{}
 	for _, class := range []string{"trackedEntityAttributes", "dataElements"} {
 		for _, raw := range metadata[class] {
 			var named struct{ ID, FormName, Name string }
 			if err := json.Unmarshal(raw, &named); err != nil {
-				return fmt.Errorf("cannot read the snapshot's metadata: %w", err)
+				return nil, fmt.Errorf("cannot read the snapshot's metadata: %w", err)
 			}
-			labels[named.ID] = named.Name
-			if named.FormName != "" {
-				labels[named.ID] = named.FormName
-			}
+			labels[named.ID] = cmp.Or(named.FormName, named.Name)
 		}
 	}
-	for _, list := range lists {
-		for i := range list {
-			list[i].Label = labels[list[i].Field]
-		}
-	}
-	return ctx.Err()
+	return labels, nil
 }
 
 // metadataOf reads the metadata that a snapshot carries.

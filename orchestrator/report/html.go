@@ -59,36 +59,32 @@ func moodOf(r *Report) string {
 
 // part is one bucket of the sums, with its place in the bar.
 type part struct {
-	// Name is both its text's key and its CSS class.
-	Name  string
-	Count int
+	// Name is its CSS class, Text the key of what it is called.
+	Name, Text string
+	Count      int
 	// X and Width are of the bar's thousand units.
 	X, Width float64
 }
 
-// Text is the key of what the part is called.
-func (p part) Text() string { return "part." + p.Name }
-
 // partsOf divides the sums into parts. They add up to the total: what is held is divided by its reason, and
 // what of it stands in no list is a part of its own.
 func partsOf(r *Report) []part {
-	open := "open"
+	open, refusal := "part.open", "part.refused"
 	if r.PlanOnly {
-		open = "planned"
+		open, refusal = "part.planned", "part.wouldRefuse"
 	}
 	conflicts, refused, waiting := len(r.Conflicts), len(r.Refusals), len(r.Waiting)
-	all := []part{
-		{Name: "pushed", Count: r.Sums.Pushed},
-		{Name: "already", Count: r.Sums.AlreadyThere},
-		{Name: open, Count: r.Sums.Open},
-		{Name: "conflicts", Count: conflicts},
-		{Name: "refused", Count: refused},
-		{Name: "waiting", Count: waiting},
-		{Name: "held", Count: r.Sums.Held - conflicts - refused - waiting},
-		{Name: "out", Count: r.Sums.OutOfScope},
-	}
 	var parts []part
-	for _, p := range all {
+	for _, p := range []part{
+		{Name: "pushed", Text: "part.pushed", Count: r.Sums.Pushed},
+		{Name: "already", Text: "part.already", Count: r.Sums.AlreadyThere},
+		{Name: "open", Text: open, Count: r.Sums.Open},
+		{Name: "conflicts", Text: "part.conflicts", Count: conflicts},
+		{Name: "refused", Text: refusal, Count: refused},
+		{Name: "waiting", Text: "part.waiting", Count: waiting},
+		{Name: "held", Text: "part.held", Count: r.Sums.Held - conflicts - refused - waiting},
+		{Name: "out", Text: "part.out", Count: r.Sums.OutOfScope},
+	} {
 		if p.Count > 0 {
 			parts = append(parts, p)
 		}
@@ -134,8 +130,11 @@ func (c catalogue) headline(r *Report) (string, error) {
 	switch {
 	case s.Total == 0:
 		return c.say("headline.nothing")
-	case r.PlanOnly && s.Open > 0:
-		clauses = []clause{{"headline.planned", s.Open}, {"headline.conflicts", len(r.Conflicts)}, {"headline.refused", len(r.Refusals)}}
+	case r.PlanOnly && (s.Open > 0 || s.Held > 0):
+		clauses = []clause{
+			{"headline.planned", s.Open}, {"headline.conflicts", len(r.Conflicts)}, {"headline.wouldRefuse", len(r.Refusals)},
+			{"headline.wouldWait", len(r.Waiting)},
+		}
 	case s.Held > 0 || s.Open > 0:
 		clauses = []clause{
 			{"headline.conflicts", len(r.Conflicts)}, {"headline.refused", len(r.Refusals)}, {"headline.waiting", len(r.Waiting)},
