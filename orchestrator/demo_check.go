@@ -136,6 +136,7 @@ func (c *demoCheck) report(r *report.Report) {
 	c.conflict(r, "dionisio", "+507 6400 0103", "+507 6555 0103", "")
 	refused := slices.ContainsFunc(r.Refusals, func(no report.Refusal) bool { return no.UID == c.programme.record("rosaura") && no.Code == "E1064" })
 	c.expect(refused, "the report does not say that central refused patient %s with E1064", c.programme.record("rosaura"))
+	c.expect(len(r.Refusals) == 1 && len(r.Waiting) == 3, "%d changes are refused and %d wait, not 1 and 3", len(r.Refusals), len(r.Waiting))
 	waits := slices.ContainsFunc(r.Waiting, func(w report.Waiting) bool {
 		return w.UID == c.programme.record(motherhoodOf("rosaura", "tomas"))
 	})

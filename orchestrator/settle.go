@@ -22,10 +22,15 @@ type answer struct {
 	refusals map[merge.Ref]refusal
 }
 
-// refused is central's no to an object, or what to say when it said yes and does not show it.
-func (a *answer) refused(ref merge.Ref) refusal {
+// refused is central's no to an object, or what to say when it said yes and does not show it. DHIS2 does not name
+// everything that goes with a refused parent (2.41 to 2.43): an event below an enrollment that was not taken, for
+// one, is in no list.
+func (a *answer) refused(ref, parent merge.Ref) refusal {
 	if r, named := a.refusals[ref]; named {
 		return r
+	}
+	if above, named := a.refusals[parent]; named {
+		return refusal{state: journal.Waiting, code: above.code, reason: fmt.Sprintf("waits for %s %s, which central did not take", parent.Kind, parent.UID)}
 	}
 	return refusal{
 		state: journal.Refused, code: codeSilent,
@@ -107,7 +112,7 @@ func (c *comparison) end(ctx context.Context, v *view, r root, record merge.Reco
 			Base: row.Base, Local: row.Local, Central: row.Central, Reason: row.Reason,
 		}, nil
 	}
-	no := a.refused(row.Ref)
+	no := a.refused(row.Ref, row.Parent)
 	row.State, row.Code, row.Reason, row.Hint = no.state, no.code, no.reason, no.hint
 	if row.State != journal.Refused || v == nil {
 		return nil, nil
