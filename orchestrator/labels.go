@@ -16,7 +16,8 @@ import (
 // addLabels gives every field that is named by a uid the name that people know it by, from the trip's own
 // metadata. A form's value goes by its data element.
 func addLabels(ctx context.Context, s *snapshot.Snapshot, result *report.Report) error {
-	listed := len(result.Conflicts) + len(result.Refusals) + len(result.Waiting) + len(result.Rewritten) + len(result.Overtaken)
+	listed := len(result.Conflicts) + len(result.Refusals) + len(result.Waiting) + len(result.Rewritten) + len(result.Overtaken) +
+		len(result.NotLoaded)
 	if listed == 0 {
 		return nil
 	}
@@ -37,6 +38,9 @@ func addLabels(ctx context.Context, s *snapshot.Snapshot, result *report.Report)
 	}
 	for i, no := range result.Refusals {
 		result.Refusals[i].Label = label(no.Reference, no.Field)
+	}
+	for i, no := range result.NotLoaded {
+		result.NotLoaded[i].Label = label(no.Reference, no.Field)
 	}
 	for i, w := range result.Waiting {
 		result.Waiting[i].Label = label(w.Reference, w.Field)
