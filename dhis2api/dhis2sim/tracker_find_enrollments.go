@@ -33,7 +33,7 @@ func (q *trackerQuery) enrollmentSearch() *enrollmentSearch {
 	q.readableEntity(s.entity)
 	s.filter = &enrollmentFilter{
 		status: q.enrollmentStatus("status"), followUp: q.flag("followUp"),
-		enrolled: q.span("enrolledAfter", "enrolledBefore"), occurred: span{none, none}, assignees: &assigneeFilter{}, includeDeleted: q.isSet("includeDeleted"),
+		enrolled: q.span("enrolledAfter", "enrolledBefore"), occurred: anyTime(), eventOccurred: anyTime(), assignees: &assigneeFilter{}, includeDeleted: q.isSet("includeDeleted"),
 	}
 	if program == "" && (s.filter.status != "" || s.filter.followUp != nil || s.filter.enrolled.given()) {
 		q.refuse(badRequest("`program` must be defined when a parameter about enrollments is specified"))

@@ -34,6 +34,11 @@ type enrollmentFilter struct {
 	includeDeleted     bool
 }
 
+// anyEnrollment lets every enrollment pass that is not deleted.
+func anyEnrollment() *enrollmentFilter {
+	return &enrollmentFilter{enrolled: anyTime(), occurred: anyTime(), eventOccurred: anyTime(), assignees: &assigneeFilter{}}
+}
+
 // assigneeFilter is to whom an event must be assigned.
 type assigneeFilter struct {
 	mode  string

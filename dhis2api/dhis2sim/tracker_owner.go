@@ -9,48 +9,36 @@ import (
 // temporaryOwnership is for how long a broken glass stays broken.
 const temporaryOwnership = 3 * time.Hour
 
-// ownershipRequest reads what the requests about ownership have in common. 2.41 names the tracked entity
-// otherwise. It answers itself where a parameter is missing or names nothing.
-func (q *trackerQuery) ownershipRequest(w http.ResponseWriter, also string) (*trackedEntity, *program) {
-	name := "trackedEntity"
-	if q.minor == 41 {
-		name = "trackedEntityInstance"
-	}
-	if q.Get(name) == "" || q.Get("program") == "" || also != "" && q.Get(also) == "" {
+// complete tells whether the parameters that a request about ownership needs are there; it answers itself
+// where one is missing, as the servlet container does. 2.41 names the tracked entity otherwise.
+func (q *trackerQuery) complete(w http.ResponseWriter, names ...string) bool {
+	for _, name := range names {
+		if q.Get(name) != "" {
+			continue
+		}
 		if q.minor == 41 {
 			w.WriteHeader(http.StatusBadRequest)
 		} else {
 			writePage(w, http.StatusBadRequest)
 		}
-		return nil, nil
+		return false
 	}
-	uid := q.uid(name, "")
-	p := q.trackerProgram(q.uid("program", ""))
-	e := q.store.entities[uid]
-	if e == nil || e.deleted {
-		q.refuse(notThere(kindEntity, uid))
-	} else if p != nil && e.entityType != p.entityType {
-		q.refuse(badRequest("Tracked entity %s is not of the type of program %s.", uid, p.uid))
-	}
-	if q.refused != nil {
-		refuse(w, q.refused)
-		return nil, nil
-	}
-	return e, p
+	return true
 }
 
 // transferOwnership answers PUT /api/tracker/ownership/transfer: another unit becomes the owner of a tracked
 // entity in a program. Its enrollments stay where they are.
 func (s *Server) transferOwnership(w http.ResponseWriter, r *http.Request, caller *account) {
 	q := s.trackerQuery(r, caller)
-	also := ""
+	names := []string{"trackedEntity", "program"}
 	if s.minor == 41 {
-		also = "ou"
+		names = []string{"trackedEntityInstance", "program", "ou"}
 	}
-	e, p := q.ownershipRequest(w, also)
-	if e == nil {
+	entity := q.uid(names[0], "")
+	if q.refused == nil && !q.complete(w, names...) {
 		return
 	}
+	p := q.programOfEntity(q.uid("program", ""))
 	unit := q.uid("ou", "")
 	if s.minor >= 42 {
 		newer := q.uid("orgUnit", "")
@@ -59,6 +47,7 @@ func (s *Server) transferOwnership(w http.ResponseWriter, r *http.Request, calle
 		}
 		unit += newer
 	}
+	e := q.findEntity(entity, p)
 	switch {
 	case q.refused != nil:
 	case q.unitPath(unit) == "":
@@ -84,18 +73,25 @@ func (s *Server) transferOwnership(w http.ResponseWriter, r *http.Request, calle
 }
 
 // overrideOwnership answers POST /api/tracker/ownership/override: it breaks the glass of a protected program
-// for three hours.
+// for three hours. Superusers need none broken.
 func (s *Server) overrideOwnership(w http.ResponseWriter, r *http.Request, caller *account) {
 	q := s.trackerQuery(r, caller)
-	e, p := q.ownershipRequest(w, "reason")
-	if e == nil {
+	name := "trackedEntity"
+	if s.minor == 41 {
+		name = "trackedEntityInstance"
+	}
+	uid := q.uid(name, "")
+	if q.refused == nil && !q.complete(w, name, "program", "reason") {
 		return
 	}
+	e, p := s.tracker.entities[uid], q.catalog.program(q.uid("program", ""))
 	switch {
-	case p.accessLevel != "PROTECTED":
-		q.refuse(forbidden("Temporary ownership not created. Program %s is not a PROTECTED program.", p.uid))
+	case p == nil || e == nil || e.deleted || caller.superuser() || !p.registration || p.accessLevel != "PROTECTED" || e.entityType != p.entityType:
+		q.refuse(forbidden("Temporary ownership not created: it needs a tracked entity, a PROTECTED program of its type, and a user who is no superuser."))
 	case !q.inSearch(ownerOf(e, p.uid)):
-		q.refuse(forbidden("The owner of the entity-program combination is not in the user's search scope."))
+		q.refuse(forbidden("Temporary ownership not created. The owner of the entity-program combination is not in the user's search scope."))
+	case !s.mayReadData(caller, p.object) || !q.mayReadClass("trackedEntityTypes", p.entityType):
+		q.refuse(forbidden("Temporary ownership not created. User has no data read access."))
 	}
 	if q.refused != nil {
 		refuse(w, q.refused)
@@ -148,11 +144,8 @@ func (s *Server) addDuplicate(w http.ResponseWriter, r *http.Request, caller *ac
 	}):
 		q.refuse(&refusal{http.StatusConflict, "E1004", "'" + original + "' and '" + duplicate + "' is already marked as a potential duplicate"})
 	}
-	for _, uid := range []string{original, duplicate} {
-		if e := s.tracker.entities[uid]; e == nil || e.deleted || !q.mayReadEntity(e) {
-			q.refuse(notThere(kindEntity, uid))
-		}
-	}
+	q.findEntity(original, nil)
+	q.findEntity(duplicate, nil)
 	if q.refused != nil {
 		refuse(w, q.refused)
 		return

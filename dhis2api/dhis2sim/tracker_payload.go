@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -443,9 +444,13 @@ func checkGeometry(geometry *json.RawMessage) error {
 	if err := json.Compact(&compact, *geometry); err != nil {
 		return err
 	}
-	*geometry = compact.Bytes()
+	// DHIS2 keeps coordinates as floating-point numbers and shows them with a fraction.
+	*geometry = wholeCoordinate.ReplaceAll(wholeCoordinate.ReplaceAll(compact.Bytes(), []byte("$1$2.0$3")), []byte("$1$2.0$3"))
 	return nil
 }
+
+// wholeCoordinate is a coordinate without a fraction.
+var wholeCoordinate = regexp.MustCompile(`([\[,])(-?[0-9]+)([\],])`)
 
 // geometryType is the feature type of a GeoJSON geometry ("POINT"), empty where it is none.
 func geometryType(geometry []byte) string {

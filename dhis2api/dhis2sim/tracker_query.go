@@ -168,6 +168,9 @@ func (q *trackerQuery) time(name string, isEnd bool) instant {
 // span is a time from after to before, both included, either may be open.
 type span struct{ after, before instant }
 
+// anyTime is the span without an end on either side.
+func anyTime() span { return span{none, none} }
+
 func (q *trackerQuery) span(after, before string) span {
 	s := span{q.time(after, false), none}
 	if before != "" {

@@ -1,6 +1,7 @@
 package dhis2sim
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 )
@@ -48,17 +49,8 @@ func (s *Server) trackerRoutes() {
 // there says who may see it.
 func (s *Server) showEntity(w http.ResponseWriter, r *http.Request, caller *account) {
 	q := s.trackerQuery(r, caller)
-	uid := r.PathValue("uid")
-	if !isUID(uid) {
-		q.refuse(malformed("uid", uid, "a uid"))
-	}
 	p := q.programOfEntity(q.uid("program", ""))
-	e := s.tracker.entities[uid]
-	if e == nil || e.deleted {
-		q.refuse(notThere(kindEntity, uid))
-	} else {
-		q.checkAccess(e, p)
-	}
+	e := q.findEntity(r.PathValue("uid"), p)
 	if q.refused != nil {
 		refuse(w, q.refused)
 		return
@@ -71,9 +63,7 @@ func (s *Server) showEntity(w http.ResponseWriter, r *http.Request, caller *acco
 			shown[member.uid] = true
 		}
 		if p != nil {
-			for uid := range view.programAttributes(p.uid) {
-				shown[uid] = true
-			}
+			maps.Copy(shown, view.programAttributes(p.uid))
 		}
 	}
 	if p != nil {
@@ -99,13 +89,35 @@ func (q *trackerQuery) programOfEntity(uid string) *program {
 	return q.trackerProgram(uid)
 }
 
-// checkAccess refuses a tracked entity that the caller may not see through the program, or through any.
-func (q *trackerQuery) checkAccess(e *trackedEntity, p *program) {
-	visible := p == nil && q.mayReadEntity(e) ||
-		p != nil && e.entityType == p.entityType && q.mayReach(e.uid, ownerOf(e, p.uid), p)
-	if !visible {
-		q.refuse(q.hidden(kindEntity, e.uid))
+// findEntity is the tracked entity that the caller sees through a program, or through any where p is nil. It
+// refuses what is not there. Since 2.42 this is a search in the caller's search scope, for superusers too,
+// and finds through a program only who is enrolled there.
+func (q *trackerQuery) findEntity(uid string, p *program) *trackedEntity {
+	e := q.store.entities[uid]
+	switch {
+	case !isUID(uid):
+		q.refuse(malformed("uid", uid, "a uid"))
+	case q.refused != nil:
+	case q.minor == 41:
+		if e == nil || e.deleted {
+			q.refuse(notThere(kindEntity, uid))
+		} else if p == nil && !q.mayReadEntity(e) || p != nil && (e.entityType != p.entityType || !q.mayReach(uid, ownerOf(e, p.uid), p)) {
+			q.refuse(q.hidden(kindEntity, uid))
+		}
+	default:
+		s := &entitySearch{
+			trackerQuery: q, program: p, listed: map[string]bool{uid: true}, updated: anyTime(), enrollments: anyEnrollment(),
+			scope: &unitScope{access: q.access, mode: "ACCESSIBLE", known: map[string]bool{}}, throughs: map[string][]*program{},
+		}
+		if p != nil {
+			s.entityType = p.entityType
+		}
+		q.resolve(s.scope, p)
+		if e == nil || !s.matches(e) {
+			q.refuse(notThere(kindEntity, uid))
+		}
 	}
+	return e
 }
 
 func (s *Server) showEnrollment(w http.ResponseWriter, r *http.Request, caller *account) {
@@ -338,19 +350,12 @@ func (s *Server) addNote(k kind) handler {
 			return
 		}
 		n := note{
-			uid: string(uidOr(looseText(uid))), value: value, storedBy: caller.username, stored: s.tracker.tick(s.now()),
+			uid: string(uidOr(looseText(uid))), value: value, storedBy: text(sent["storedBy"]), stored: s.tracker.tick(s.now()),
 			createdBy: s.tracker.person(person{caller.uid, caller.username, caller.firstName, caller.surname}),
 		}
 		s.tracker.notes[n.uid] = true
 		*notes = append(*notes, n)
-		view := s.newTrackerView(q.access)
-		o := view.object(nil)
-		o.string("note", n.uid)
-		o.instant("storedAt", n.stored)
-		o.string("value", n.value)
-		o.string("storedBy", n.storedBy)
-		o.person("createdBy", n.createdBy, true)
-		o.end()
-		view.send(w)
+		sent["note"] = n.uid
+		writeJSON(w, http.StatusOK, sent)
 	}
 }

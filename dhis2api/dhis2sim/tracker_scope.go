@@ -47,26 +47,24 @@ func (q *trackerQuery) scope(rules scopeRules, p *program) *unitScope {
 	return s
 }
 
-// resolve finds the roots of the modes that name the caller's units.
+// resolve finds the roots of the modes that name the caller's units, and refuses a caller who has none.
 func (q *trackerQuery) resolve(s *unitScope, p *program) {
-	switch s.mode {
-	case "ALL":
+	captured := p != nil && (p.accessLevel == "PROTECTED" || p.accessLevel == "CLOSED")
+	switch {
+	case s.mode == "ALL":
 		if !q.caller.superuser() && !q.caller.may("F_TRACKED_ENTITY_INSTANCE_SEARCH_IN_ALL_ORGUNITS") {
 			q.refuse(forbidden("User is not authorized to query across all organisation units"))
 		}
+	case (s.mode == "CAPTURE" || captured) && len(q.caller.captureUnits) == 0:
+		q.refuse(forbidden("User needs to be assigned data capture org units"))
+	case !captured && len(q.searchRoots()) == 0:
+		q.refuse(forbidden("User needs to be assigned either search or data capture org units"))
+	}
+	switch s.mode {
 	case "CAPTURE":
 		s.roots = q.caller.captureUnits
-		if len(s.roots) == 0 {
-			q.refuse(forbidden("User needs to be assigned data capture org units"))
-		}
 	case "ACCESSIBLE":
 		s.roots = q.searchRoots()
-		if p != nil && (p.accessLevel == "PROTECTED" || p.accessLevel == "CLOSED") && len(q.caller.captureUnits) == 0 && !q.caller.superuser() {
-			q.refuse(forbidden("User needs to be assigned data capture org units"))
-		}
-		if len(s.roots) == 0 {
-			q.refuse(forbidden("User needs to be assigned either search or data capture org units"))
-		}
 	}
 }
 

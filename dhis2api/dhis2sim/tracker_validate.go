@@ -202,7 +202,7 @@ func (i *importer) checkEntityAccess(e *entityInput) {
 	}
 	if e.strategy == remove && !i.caller.may("F_TEI_CASCADE_DELETE") &&
 		slices.ContainsFunc(e.stored.enrollments, func(e *enrollment) bool { return !e.deleted }) {
-		fail("E1100", i.callerText(), uid)
+		fail("E1100", i.callerText(), entityText(looseText(uid)))
 	}
 }
 

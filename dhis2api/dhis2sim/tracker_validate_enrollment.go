@@ -192,10 +192,10 @@ func (i *importer) checkOtherEnrollments(e *enrollmentInput, p *program) {
 		any = any || s == "ACTIVE" || s == "COMPLETED"
 	}
 	if active && e.Status == "ACTIVE" {
-		i.report.fail(kindEnrollment, string(e.UID), "E1015", "TrackedEntity{uid='"+string(e.TrackedEntity)+"'}", i.programText(e.Program))
+		i.report.fail(kindEnrollment, string(e.UID), "E1015", entityText(e.TrackedEntity), i.programText(e.Program))
 	}
 	if any && p.onlyEnrollOnce {
-		i.report.fail(kindEnrollment, string(e.UID), "E1016", "TrackedEntity{uid='"+string(e.TrackedEntity)+"'}", i.programText(e.Program))
+		i.report.fail(kindEnrollment, string(e.UID), "E1016", entityText(e.TrackedEntity), i.programText(e.Program))
 	}
 }
 
@@ -292,3 +292,6 @@ func (i *importer) checkEnrollmentAttributes(e *enrollmentInput, p *program) {
 		}
 	}
 }
+
+// entityText is how DHIS2 writes a tracked entity in an argument.
+func entityText(uid looseText) string { return "TrackedEntity{uid='" + string(uid) + "'}" }
