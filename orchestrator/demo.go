@@ -49,14 +49,17 @@ type DemoResult struct {
 	// ReportPath is the report for people, which stays.
 	ReportPath string `json:"reportPath"`
 	// Kit is the directory of the kit, of which little is left without Keep.
-	Kit     string          `json:"kit"`
-	Central string          `json:"central"`
-	Local   string          `json:"local"`
-	Took    time.Duration   `json:"tookNanoseconds"`
-	Logins  []DemoLogin     `json:"logins"`
-	Env     []string        `json:"environment"`
-	Checks  int             `json:"checks"`
-	Receipt *PrepareReceipt `json:"-"`
+	Kit string `json:"kit"`
+	// Central and Local are the addresses of the servers, Logins the accounts there. They are of use with Serve.
+	Central string      `json:"central"`
+	Local   string      `json:"local"`
+	Logins  []DemoLogin `json:"logins"`
+	// Env are the settings NAME=value with which fieldkit works on the kit.
+	Env []string `json:"environment"`
+	// Checks is how many checks were made when all was done.
+	Checks int `json:"checks"`
+	// Took is the time from nothing to the last check.
+	Took time.Duration `json:"tookNanoseconds"`
 }
 
 // DemoLogin is an account of the demo's servers.
@@ -105,6 +108,7 @@ type demo struct {
 	servers   []*http.Server
 	// base and field are the administrators' connections to central and local.
 	base, field *dhis2api.Client
+	receipt     *PrepareReceipt
 	result      *DemoResult
 }
 
@@ -245,7 +249,7 @@ func (d *demo) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.result.Receipt, err = kit.Prepare(ctx, PrepareOptions{})
+	d.receipt, err = kit.Prepare(ctx, PrepareOptions{})
 	if err := errors.Join(err, kit.Close()); err != nil {
 		return err
 	}
@@ -286,7 +290,7 @@ func (d *demo) reconcile(ctx context.Context) error {
 	for _, name := range []string{"FIELDKIT_CENTRAL_USER", "FIELDKIT_CENTRAL_PASSWORD", "FIELDKIT_LOCAL_USER", "FIELDKIT_LOCAL_PASSWORD"} {
 		d.result.Env = append(d.result.Env, name+"="+d.getenv(name))
 	}
-	if identity := d.result.Receipt.Identity; identity != nil {
+	if identity := d.receipt.Identity; identity != nil {
 		d.result.Env = append(d.result.Env, "FIELDKIT_IDENTITY_FILE="+identity.Path)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,12 +78,8 @@ func TestDemoKeepsAndServes(t *testing.T) {
 			cancel() // the demo ends when this has returned
 			environment := map[string]string{}
 			for _, line := range result.Env {
-				for i := range line {
-					if line[i] == '=' {
-						environment[line[:i]] = line[i+1:]
-						break
-					}
-				}
+				name, value, _ := strings.Cut(line, "=")
+				environment[name] = value
 			}
 			kit, err := orchestrator.Open(orchestrator.OpenOptions{
 				Dir: dir, Getenv: func(name string) string { return environment[name] }, Now: time.Now, ConfigDirectory: t.TempDir(), Version: "test",
