@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
@@ -54,10 +55,11 @@ func (b *trackerBatch) deleteTombstones(ctx context.Context) error {
 	return err
 }
 
-// readBack reads what the target now has of the batch, sets owners that differ, and accounts for every
-// object that was sent.
+// readBack sets owners that differ and accounts for every object that was sent. What passed
+// validation and was stored is there: the loaded face is going to be read and compared anyway. Everything
+// else is looked up.
 func (b *trackerBatch) readBack(ctx context.Context) error {
-	there := map[merge.Ref]bool{}
+	there := maps.Clone(b.stored)
 	if err := b.readBackEntities(ctx, there); err != nil {
 		return err
 	}
@@ -107,9 +109,11 @@ func (b *trackerBatch) readBackEntities(ctx context.Context, there map[merge.Ref
 	for _, entity := range b.entities {
 		taken[entity.TrackedEntity] = entity
 	}
-	uids := make([]string, 0, len(b.sent.TrackedEntities))
+	var uids []string
 	for _, entity := range b.sent.TrackedEntities {
-		uids = append(uids, entity.TrackedEntity)
+		if !b.allStored(entity) || !b.ownersFollow(taken[entity.TrackedEntity], entity) {
+			uids = append(uids, entity.TrackedEntity)
+		}
 	}
 	if len(uids) == 0 {
 		return nil
@@ -130,6 +134,29 @@ func (b *trackerBatch) readBackEntities(ctx context.Context, there map[merge.Ref
 		}
 	}
 	return nil
+}
+
+// allStored tells whether a tracked entity and all that is in it passed validation and was stored.
+func (b *trackerBatch) allStored(entity *dhis2api.TrackedEntity) bool {
+	for kind, one := range objectsOf(dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{entity}}) {
+		if !b.stored[refOfKind(kind, uidOf(one))] {
+			return false
+		}
+	}
+	return true
+}
+
+// ownersFollow tells whether the owners come out as central has them by the import alone, which makes the
+// org unit of the first enrollment in a program the owner. Of one that was there before that is not known.
+func (b *trackerBatch) ownersFollow(taken, sent *dhis2api.TrackedEntity) bool {
+	for _, owner := range taken.ProgramOwners {
+		for _, enrollment := range sent.Enrollments {
+			if enrollment.Program == owner.Program && enrollment.OrgUnit != owner.OrgUnit {
+				return false
+			}
+		}
+	}
+	return !b.stood[sent.TrackedEntity]
 }
 
 // transferOwners sets the owners that central has. An import makes the first enrollment's org unit the
@@ -162,7 +189,12 @@ func (b *trackerBatch) readBackEvents(ctx context.Context, there map[merge.Ref]b
 	}
 	uids := make([]string, 0, len(b.sent.Events))
 	for _, event := range b.sent.Events {
-		uids = append(uids, event.Event)
+		if !b.stored[merge.Ref{Kind: merge.Event, UID: event.Event}] {
+			uids = append(uids, event.Event)
+		}
+	}
+	if len(uids) == 0 {
+		return nil
 	}
 	for event, err := range b.local.EventsByID(ctx, uids, dhis2api.Lookup{Program: b.program, Fields: "event"}) {
 		if err != nil {

@@ -14,8 +14,7 @@ func (l *loader) loadRelationships(
 	ctx context.Context, taken iter.Seq2[*dhis2api.Relationship, error], sink loadSink,
 ) error {
 	work := func(ctx context.Context, batch []*dhis2api.Relationship) (*loadResult, error) {
-		b := &trackerBatch{loader: l, result: &loadResult{lines: len(batch)}}
-		b.problems, b.relaxed = map[merge.Ref]dhis2api.ImportProblem{}, map[merge.Ref]bool{}
+		b := newTrackerBatch(l, "", len(batch))
 		count := b.result.receipt.count(merge.Relationship)
 		for _, relationship := range batch {
 			count.Taken++

@@ -34,7 +34,7 @@ func (l *loader) loadTrackedEntities(
 	ctx context.Context, subject Subject, taken iter.Seq2[*dhis2api.TrackedEntity, error], sink loadSink,
 ) error {
 	work := func(ctx context.Context, batch []*dhis2api.TrackedEntity) (*loadResult, error) {
-		b := &trackerBatch{loader: l, program: subject.Program, result: &loadResult{lines: len(batch)}}
+		b := newTrackerBatch(l, subject.Program, len(batch))
 		for _, entity := range batch {
 			if l.skip(merge.TrackedEntity, entity.TrackedEntity) {
 				b.result.receipt.count(merge.TrackedEntity).Taken++
@@ -55,7 +55,7 @@ func (l *loader) loadEvents(
 	ctx context.Context, subject Subject, taken iter.Seq2[*dhis2api.Event, error], sink loadSink,
 ) error {
 	work := func(ctx context.Context, batch []*dhis2api.Event) (*loadResult, error) {
-		b := &trackerBatch{loader: l, program: subject.Program, result: &loadResult{lines: len(batch)}}
+		b := newTrackerBatch(l, subject.Program, len(batch))
 		for _, event := range batch {
 			if l.skip(merge.Event, event.Event) {
 				b.result.receipt.count(merge.Event).Taken++
@@ -80,9 +80,22 @@ type trackerBatch struct {
 	events   []*dhis2api.Event
 	result   *loadResult
 
-	sent     dhis2api.TrackerPayload
-	problems map[merge.Ref]dhis2api.ImportProblem
+	sent dhis2api.TrackerPayload
+	// stood are the tracked entities that the target had before.
+	stood map[string]bool
+	// stored are the objects that passed validation and were stored, relaxed those said to be stored without
+	// validation, problems why others were refused.
+	stored   map[merge.Ref]bool
 	relaxed  map[merge.Ref]bool
+	problems map[merge.Ref]dhis2api.ImportProblem
+}
+
+func newTrackerBatch(l *loader, program string, lines int) *trackerBatch {
+	return &trackerBatch{
+		loader: l, program: program, result: &loadResult{lines: lines},
+		stood: map[string]bool{}, stored: map[merge.Ref]bool{}, relaxed: map[merge.Ref]bool{},
+		problems: map[merge.Ref]dhis2api.ImportProblem{},
+	}
 }
 
 // load brings a batch to the target: what it needs first, then the objects, then owners, then the reading
@@ -91,7 +104,6 @@ func (b *trackerBatch) load(ctx context.Context) error {
 	if len(b.entities)+len(b.events) == 0 {
 		return nil
 	}
-	b.problems, b.relaxed = map[merge.Ref]dhis2api.ImportProblem{}, map[merge.Ref]bool{}
 	b.build()
 	if err := b.ensureUnits(ctx, unitsOf(b.sent, b.entities)); err != nil {
 		return err
@@ -273,6 +285,7 @@ func (b *trackerBatch) lookAtStanding(ctx context.Context) error {
 				return err
 			}
 			if sent := byUID[standing.TrackedEntity]; sent != nil {
+				b.stood[standing.TrackedEntity] = true
 				reconcileStanding(sent, standing, b.skipped)
 			}
 		}
@@ -305,6 +318,7 @@ func (b *trackerBatch) retryRefused(ctx context.Context, report *dhis2api.Import
 		ref := refOfKind(kind, uidOf(one))
 		outcome := report.Outcome(kind, ref.UID)
 		if isThere(outcome) {
+			b.stored[ref] = true
 			continue
 		}
 		if len(outcome.Errors) > 0 {
