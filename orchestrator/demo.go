@@ -79,9 +79,7 @@ func Demo(ctx context.Context, options DemoOptions) (result *DemoResult, err err
 	if options.Progress == nil {
 		options.Progress = Quiet{}
 	}
-	if _, err := os.Lstat(filepath.Join(options.Dir, ConfigFile)); err == nil {
-		return nil, WithHint(usagef("%s is a kit already", options.Dir), "the demo makes one of its own: give it another directory, or none")
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	if err := demoMayUse(options.Dir); err != nil {
 		return nil, err
 	}
 	d := &demo{options: options, result: &DemoResult{Kit: options.Dir}}
@@ -99,6 +97,20 @@ func Demo(ctx context.Context, options DemoOptions) (result *DemoResult, err err
 		<-ctx.Done()
 	}
 	return d.result, nil
+}
+
+// demoMayUse makes sure that nothing of a kit is in the directory: neither its file nor a trip's journal.
+func demoMayUse(dir string) error {
+	for _, pattern := range []string{ConfigFile, filepath.Join(tripsDir, "*", journalName)} {
+		found, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		if len(found) > 0 {
+			return WithHint(usagef("%s is a kit already", dir), "the demo makes one of its own: give it another directory, or none")
+		}
+	}
+	return nil
 }
 
 // demo is one demo being played.
@@ -290,10 +302,12 @@ func (d *demo) reconcile(ctx context.Context) error {
 	for _, name := range []string{"FIELDKIT_CENTRAL_USER", "FIELDKIT_CENTRAL_PASSWORD", "FIELDKIT_LOCAL_USER", "FIELDKIT_LOCAL_PASSWORD"} {
 		d.result.Env = append(d.result.Env, name+"="+d.getenv(name))
 	}
-	if identity := d.receipt.Identity; identity != nil {
-		d.result.Env = append(d.result.Env, "FIELDKIT_IDENTITY_FILE="+identity.Path)
+	if d.receipt.Identity == nil {
+		return nil
 	}
-	return nil
+	identity, err := filepath.Abs(d.receipt.Identity.Path)
+	d.result.Env = append(d.result.Env, "FIELDKIT_IDENTITY_FILE="+identity)
+	return err
 }
 
 // close ends both servers and clears away what is not to be kept.

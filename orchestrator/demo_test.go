@@ -63,6 +63,13 @@ func TestDemo(t *testing.T) {
 	if _, err := http.Get(result.Central); err == nil {
 		t.Error("central is still up")
 	}
+	again, err := orchestrator.Demo(t.Context(), orchestrator.DemoOptions{Dir: dir, Now: time.Now})
+	if err != nil {
+		t.Fatalf("the second demo in the same directory: %v", err)
+	}
+	if again.ReportPath == result.ReportPath || len(files(t, dir)) != 6 {
+		t.Errorf("the second demo wrote over the first's report: %v", files(t, dir))
+	}
 }
 
 // TestDemoKeepsAndServes: the kit that the demo leaves is one that fieldkit works on, as long as the servers are up.
@@ -112,6 +119,15 @@ func TestDemoKeepsAndServes(t *testing.T) {
 	}
 	if !slices.Contains(files(t, dir), orchestrator.ConfigFile) {
 		t.Error("the refused demo cleared the kit away")
+	}
+	if err := os.Remove(filepath.Join(dir, orchestrator.ConfigFile)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := orchestrator.Demo(t.Context(), orchestrator.DemoOptions{Dir: dir, Now: time.Now}); !errors.Is(err, orchestrator.ErrUsage) {
+		t.Errorf("a demo beside a trip's journal: %v, want ErrUsage", err)
+	}
+	if !slices.Contains(files(t, dir), "journal.db") {
+		t.Error("the refused demo cleared a journal away")
 	}
 }
 
