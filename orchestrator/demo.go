@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"time"
@@ -101,8 +102,8 @@ func Demo(ctx context.Context, options DemoOptions) (result *DemoResult, err err
 
 // demoMayUse makes sure that nothing of a kit is in the directory: neither its file nor a trip's journal.
 func demoMayUse(dir string) error {
-	for _, pattern := range []string{ConfigFile, filepath.Join(tripsDir, "*", journalName)} {
-		found, err := filepath.Glob(filepath.Join(dir, pattern))
+	for _, pattern := range []string{ConfigFile, path.Join(tripsDir, "*", journalName)} {
+		found, err := fs.Glob(os.DirFS(dir), pattern)
 		if err != nil {
 			return err
 		}
@@ -330,9 +331,10 @@ func clearDemo(dir string) error {
 			errs = append(errs, err)
 		}
 	}
-	trips, err := filepath.Glob(filepath.Join(dir, tripsDir, "*"))
+	trips, err := fs.Glob(os.DirFS(dir), path.Join(tripsDir, "*"))
 	errs = append(errs, err)
 	for _, trip := range trips {
+		trip = filepath.Join(dir, trip)
 		entries, err := os.ReadDir(trip)
 		errs = append(errs, err)
 		for _, entry := range entries {

@@ -36,7 +36,7 @@ func files(t *testing.T, dir string) []string {
 }
 
 func TestDemo(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "demo")
+	dir := filepath.Join(t.TempDir(), "demo [1]") // a name that is a pattern, too
 	ready := 0
 	result, err := orchestrator.Demo(t.Context(), orchestrator.DemoOptions{
 		Dir: dir, Now: time.Now, Version: "test", Ready: func(*orchestrator.DemoResult) { ready++ },
