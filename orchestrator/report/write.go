@@ -20,6 +20,9 @@ const (
 	JSONName = "report.json"
 )
 
+// language is that of the report for people.
+const language = "en"
+
 // ErrNone means that no report was written yet.
 var ErrNone = errors.New("there is no report")
 
@@ -27,11 +30,15 @@ var ErrNone = errors.New("there is no report")
 // by its owner alone. All three are written out before the first of them replaces an earlier report's; the JSON
 // form, which Read reads, comes last. It may be called again.
 func Write(dir string, r *Report) (err error) {
+	texts, err := textsIn(language)
+	if err != nil {
+		return err
+	}
 	forms := []struct {
 		name  string
 		write func(io.Writer) error
 	}{
-		{HTMLName, func(w io.Writer) error { return writeHTML(w, r, english()) }},
+		{HTMLName, func(w io.Writer) error { return writeHTML(w, r, texts) }},
 		{CSVName, func(w io.Writer) error { return writeCSV(w, r) }},
 		{JSONName, func(w io.Writer) error { return writeJSON(w, r) }},
 	}
