@@ -41,12 +41,12 @@ func TestReportInABrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := "file://" + filepath.Join(dir, HTMLName)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	ctx, cancel = chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1100, 1600),
-		chromedp.WSURLReadTimeout(50*time.Second),
+		chromedp.WSURLReadTimeout(100*time.Second),
 	)...)
 	defer cancel()
 	ctx, cancel = chromedp.NewContext(ctx)
