@@ -133,6 +133,9 @@ func (l *metadataLoading) readTarget(ctx context.Context) error {
 		return err
 	}
 	l.target.Defaults = defaults
+	if l.target.Users, err = l.readUsers(ctx); err != nil {
+		return fmt.Errorf("users: %w", err)
+	}
 	l.receipt.Defaults = l.metadata.Defaults().Mapping(defaults)
 	for _, class := range l.metadata.Classes() {
 		if err := l.readLists(ctx, class); err != nil {
@@ -140,6 +143,29 @@ func (l *metadataLoading) readTarget(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// readUsers learns which of the metadata's user names the target has, and under which uids.
+func (l *metadataLoading) readUsers(ctx context.Context) (map[string]string, error) {
+	var names []string
+	for _, raw := range l.metadata["users"] {
+		var user struct{ Username string }
+		if err := json.Unmarshal(raw, &user); err != nil {
+			return nil, err
+		}
+		names = append(names, user.Username)
+	}
+	users := map[string]string{}
+	for chunk := range slices.Chunk(names, idsAtOnce) {
+		query := dhis2api.ListQuery{Fields: "id,username", Filters: []string{"username:in:[" + strings.Join(chunk, ",") + "]"}}
+		for user, err := range dhis2api.ListAs[dhis2api.User](ctx, l.local, "users", query) {
+			if err != nil {
+				return nil, err
+			}
+			users[strings.ToLower(user.Username)] = user.ID
+		}
+	}
+	return users, nil
 }
 
 // readLists learns what the target's objects of a class have in the lists that preparing prunes.

@@ -12,6 +12,9 @@ type Target struct {
 	Account Account
 	// Defaults are the target's own default category objects.
 	Defaults Defaults
+	// Users are the uids of the target's users by their names in lower case. A user of central's whom the
+	// target has under another uid stays as the target has him, and references point to him.
+	Users map[string]string
 	// Existing holds, for objects that the target has already, the ids in those of their lists that
 	// preparing prunes: object id, property, ids. What stands there and is not carried is kept, so that
 	// loading takes nothing from another scope on the same server.
@@ -46,8 +49,8 @@ type Role struct {
 //   - who made and changed an object, links, the caller's access, favourites, data approval workflows,
 //     pictures, passwords and second factors are dropped; translations and authorities stay;
 //   - default category objects are left out and references to them point to the target's own;
-//   - the account in use and its roles are left out, whether they are the same by uid or by name, and
-//     references point to the target's own;
+//   - the account in use and its roles are left out, whether they are the same by uid or by name, and users
+//     whom the target has under another uid; references point to the target's own;
 //   - classes that are never cloned are left out (design decision 13), and objects that the target refuses.
 //
 // Objects keep m's order. An error names the object that is not JSON.
@@ -159,6 +162,9 @@ func (p *preparation) ownOf(class string, object map[string]any) (string, bool) 
 		username, _ := object["username"].(string)
 		if id == p.target.Account.ID || strings.EqualFold(username, p.target.Account.Username) {
 			return p.target.Account.ID, true
+		}
+		if own := p.target.Users[strings.ToLower(username)]; own != "" && own != id {
+			return own, true
 		}
 	case class == "userRoles":
 		for _, role := range p.target.Account.Roles {

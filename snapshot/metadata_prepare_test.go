@@ -140,6 +140,14 @@ func TestPrepare(t *testing.T) {
 					"sharing": {"owner": "localAdmin1", "users": {}, "userGroups": {}}}]}`,
 		},
 		{
+			name:   "a user whom the target has under another uid stays as he is there, and stands for central's",
+			target: Target{Users: map[string]string{"nurse": "localNurse1", "doctor": "doctor00001"}},
+			before: `{"users": [{"id": "nurse000001", "username": "Nurse"}, {"id": "doctor00001", "username": "doctor"}],
+				"userGroups": [{"id": "group000001", "users": [{"id": "nurse000001"}, {"id": "doctor00001"}]}]}`,
+			want: `{"users": [{"id": "doctor00001", "username": "doctor"}],
+				"userGroups": [{"id": "group000001", "users": [{"id": "localNurse1"}, {"id": "doctor00001"}]}]}`,
+		},
+		{
 			name: "default category objects are the target's own",
 			target: Target{Defaults: Defaults{
 				CategoryOption: "optionLocal", Category: "categoryLoc", CategoryCombo: "comboLocal1", CategoryOptionCombo: "cocLocal001"}},
