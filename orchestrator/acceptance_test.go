@@ -78,6 +78,9 @@ func acceptance(t *testing.T, centralURL, localURL, database string) {
 	}
 	first := w.reconcile(false)
 	w.checkHome(first)
+	if planned.Sums.Held != first.Sums.Held || planned.Sums.Open != first.Sums.Pushed {
+		t.Errorf("--plan foretold %+v, the run came to %+v", planned.Sums, first.Sums)
+	}
 
 	before := w.timestamps()
 	second := w.reconcile(false)

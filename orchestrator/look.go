@@ -164,7 +164,7 @@ func (c *comparison) file(ctx context.Context, v *view, r root, record merge.Rec
 		key := changeKey{change.Ref, change.Field}
 		before, again := known[key]
 		delete(known, key)
-		after := journal.Change{Change: change, Root: r.String(), Run: c.run, Content: contentOf(change, record.Local)}
+		after := journal.Change{Change: change, Root: r.String(), Run: c.run, Content: c.contentOf(change, record.Local)}
 		if err := c.place(ctx, v, r, &after, before, again); err != nil {
 			return nil, err
 		}
@@ -175,7 +175,7 @@ func (c *comparison) file(ctx context.Context, v *view, r root, record merge.Rec
 			if err := tx.Put(row); err != nil {
 				return err
 			}
-			if row.State == journal.AlreadyThere {
+			if row.State == journal.AlreadyThere && !(row.Verb == merge.Create && disputed(filed, row.Ref)) {
 				if err := putBases(tx, row, record.Local, record.Central); err != nil {
 					return err
 				}
@@ -199,11 +199,20 @@ func (c *comparison) file(ctx context.Context, v *view, r root, record merge.Rec
 	return filed, err
 }
 
-// contentOf is what will be sent for a change: the whole object for a created one, else the one field.
-func contentOf(change merge.Change, local merge.Face) map[string]string {
+// disputed tells whether an object that both sides created is not alike in everything: then its fields keep the
+// empty base that the conflict is about.
+func disputed(filed []journal.Change, ref merge.Ref) bool {
+	return slices.ContainsFunc(filed, func(c journal.Change) bool { return c.Ref == ref && c.Field != "" })
+}
+
+// contentOf is what will be sent for a change: for a created object all of it that may travel, else the one field.
+func (c *comparison) contentOf(change merge.Change, local merge.Face) map[string]string {
 	switch {
 	case change.Verb == merge.Create:
-		return local.Objects[change.Ref].Fields
+		object := local.Objects[change.Ref]
+		content := maps.Clone(object.Fields)
+		maps.DeleteFunc(content, func(field, _ string) bool { return c.rules.Skip(object, field) })
+		return content
 	case change.Verb == merge.Update && change.Field != "":
 		return map[string]string{change.Field: change.Local}
 	}

@@ -23,6 +23,17 @@ func (o objectChanges) has(field string) bool {
 	return false
 }
 
+// carries tells whether a field's value is to be sent: any of a created object that may travel, else the
+// changed ones.
+func (o objectChanges) carries(field string) bool {
+	for _, c := range o.changes {
+		if c.Field == field || c.Verb == merge.Create && c.Content[field] != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // byObject groups changes by object, keeping their order.
 func byObject(changes []journal.Change) []objectChanges {
 	var groups []objectChanges
@@ -91,14 +102,14 @@ func personPayload(o objectChanges, local, central *dhis2api.TrackedEntity) *dhi
 			TrackedEntity: local.TrackedEntity, TrackedEntityType: local.TrackedEntityType, OrgUnit: local.OrgUnit,
 			Inactive: local.Inactive, PotentialDuplicate: local.PotentialDuplicate, Geometry: local.Geometry,
 			StoredBy: local.StoredBy, CreatedAtClient: clientTime(local.CreatedAtClient, local.CreatedAt), UpdatedAtClient: clientTime(local.UpdatedAtClient, local.UpdatedAt),
-			Attributes: attributeValues(local.Attributes, func(string) bool { return true }),
+			Attributes: attributeValues(local.Attributes, o.carries),
 		}
 	}
 	p := &dhis2api.TrackedEntity{
 		TrackedEntity: central.TrackedEntity, TrackedEntityType: central.TrackedEntityType, OrgUnit: central.OrgUnit,
 		Inactive: central.Inactive, PotentialDuplicate: central.PotentialDuplicate, Geometry: central.Geometry,
 		StoredBy: central.StoredBy, CreatedAtClient: central.CreatedAtClient, UpdatedAtClient: clientTime(local.UpdatedAtClient, local.UpdatedAt),
-		Attributes: attributeValues(local.Attributes, o.has),
+		Attributes: attributeValues(local.Attributes, o.carries),
 	}
 	for _, c := range o.changes {
 		switch c.Field {
@@ -187,11 +198,11 @@ func eventPayload(o objectChanges, local, central *dhis2api.Event) *dhis2api.Eve
 	}
 	if from == local {
 		p.CreatedAtClient = clientTime(local.CreatedAtClient, local.CreatedAt)
-		p.DataValues = dataValues(local.DataValues, func(string) bool { return true })
+		p.DataValues = dataValues(local.DataValues, o.carries)
 		p.Notes = newNotes(o, local.Notes)
 		return p
 	}
-	p.DataValues = dataValues(local.DataValues, o.has)
+	p.DataValues = dataValues(local.DataValues, o.carries)
 	for _, c := range o.changes {
 		switch c.Field {
 		case "orgUnit":
@@ -247,7 +258,7 @@ func relationshipPayload(local *dhis2api.Relationship) *dhis2api.Relationship {
 func newNotes(o objectChanges, notes []dhis2api.Note) []dhis2api.Note {
 	var added []dhis2api.Note
 	for _, n := range notes {
-		if o.verb == merge.Create || o.has(merge.NotePrefix+n.Note) {
+		if o.carries(merge.NotePrefix + n.Note) {
 			added = append(added, dhis2api.Note{Note: n.Note, Value: n.Value, StoredBy: n.StoredBy})
 		}
 	}

@@ -51,39 +51,51 @@ func (k *Kit) reconcile(ctx context.Context, t *trip, options ReconcileOptions) 
 	if c.run, err = t.journal.BeginRun(ctx, mode, started); err != nil {
 		return nil, err
 	}
-	sent, err := k.carryOut(ctx, c, options)
+	outcome, err := k.carryOut(ctx, c, options)
 	if err != nil {
 		ended := context.WithoutCancel(ctx)
 		return nil, errors.Join(err, t.journal.EndRun(ended, c.run, "failed", k.options.Now()))
 	}
-	result, err := k.writeReport(ctx, c, started, sent, options.PlanOnly)
+	result, err := k.writeReport(ctx, c, started, outcome, options.PlanOnly)
 	if err != nil {
 		return nil, err
 	}
 	return result, t.journal.EndRun(ctx, c.run, fmt.Sprintf("exit %d", result.ExitCode()), k.options.Now())
 }
 
-// carryOut plans and, unless told not to, sends. It returns how many objects were sent.
-func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOptions) (int, error) {
+// outcome is what a run did beside what is in the journal.
+type outcome struct {
+	// sent counts the objects sent.
+	sent int
+	// predicted are the changes that central would refuse, when the run stopped before sending.
+	predicted []journal.Change
+}
+
+// carryOut plans and then sends, or asks central what it would refuse.
+func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOptions) (outcome, error) {
 	if err := c.plan(ctx, k.options.Progress); err != nil {
-		return 0, err
+		return outcome{}, err
 	}
 	if err := writePlan(ctx, c.trip); err != nil {
-		return 0, err
+		return outcome{}, err
 	}
 	open, err := c.openCount(ctx)
-	if err != nil || open == 0 || options.PlanOnly {
-		return 0, err
+	if err != nil || open == 0 {
+		return outcome{}, err
+	}
+	s := &sender{comparison: c, progress: k.options.Progress, now: k.options.Now}
+	if options.PlanOnly {
+		predicted, err := s.predict(ctx)
+		return outcome{predicted: predicted}, err
 	}
 	if options.Confirm != nil {
 		question := fmt.Sprintf("send %d changes to %s", open, c.central.BaseURL())
 		if err := options.Confirm(ctx, question); err != nil {
-			return 0, err
+			return outcome{}, err
 		}
 	}
-	s := &sender{comparison: c, progress: k.options.Progress, now: k.options.Now}
 	err = s.send(ctx)
-	return s.sent, err
+	return outcome{sent: s.sent}, err
 }
 
 // compareTrip connects both servers and puts the trip's four faces at hand.
@@ -120,6 +132,7 @@ func newComparison(ctx context.Context, t *trip, s *snapshot.Snapshot, central, 
 		centralForm:   snapshot.Canonical{Zone: central.Zone()},
 		localForm:     snapshot.Canonical{Zone: local.Zone()},
 		circumstances: &circumstances{central: central},
+		rules:         rulesOf(s.Scope()),
 	}
 	var err error
 	if c.taken, err = readIndex(ctx, s, snapshot.Taken, c.centralForm); err != nil {
@@ -129,6 +142,19 @@ func newComparison(ctx context.Context, t *trip, s *snapshot.Snapshot, central, 
 		return nil, wrongKey(err)
 	}
 	return c, nil
+}
+
+// rulesOf are the rules that a scope sets: what central marked skipSynchronization never travels.
+func rulesOf(scope *snapshot.Scope) merge.Rules {
+	return merge.Rules{Skip: func(object merge.Object, field string) bool {
+		switch object.Kind {
+		case merge.TrackedEntity:
+			return scope.Unsynchronized.Attribute(field)
+		case merge.Event:
+			return scope.Unsynchronized.DataElement(object.Fields["programStage"], field)
+		}
+		return false
+	}}
 }
 
 // sameServer makes sure that a server is the one that the trip was made with.
@@ -193,15 +219,21 @@ func (c *comparison) openCount(ctx context.Context) (int, error) {
 }
 
 // writeReport writes the report of a run from the journal, in all its forms, into the trip's folder.
-func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time, sent int, planOnly bool) (*report.Report, error) {
+func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time, did outcome, planOnly bool) (*report.Report, error) {
 	result, err := reportOf(ctx, c.trip.journal)
 	if err != nil {
 		return nil, err
 	}
-	result.Kit, result.Trip, result.PlanOnly, result.Run, result.Sent = k.config.Name, c.trip.id, planOnly, c.run, sent
+	result.Kit, result.Trip, result.PlanOnly, result.Run, result.Sent = k.config.Name, c.trip.id, planOnly, c.run, did.sent
 	result.Central = report.Central{URL: c.central.BaseURL(), SystemID: c.central.Info().SystemID, Version: c.central.Version().String()}
+	if err := foretell(result, did.predicted); err != nil {
+		return nil, err
+	}
 	result.Started, result.Finished = started, k.options.Now()
 	result.Closed = !planOnly && result.Sums.Held == 0 && result.Sums.Open == 0
+	if err := addDeparture(ctx, c.trip.journal, result); err != nil {
+		return nil, err
+	}
 	if err := addLabels(ctx, c.loaded.snapshot, result); err != nil {
 		return nil, err
 	}

@@ -40,6 +40,8 @@ type wave struct {
 	takes func(journal.Change) bool
 	// carry sends the objects and returns central's answer; an UnknownOutcomeError where there was none.
 	carry func(ctx context.Context, v *view, objects []objectChanges) (*answer, error)
+	// trial is the strategy with which central can be asked beforehand; empty when it cannot.
+	trial dhis2api.ImportStrategy
 }
 
 // waves are the requests in their order: deletions first, for an event that was deleted and made again may be
@@ -52,13 +54,19 @@ func (s *sender) waves() []wave {
 	ties := tracker(merge.Relationship)
 	isDelete := func(c journal.Change) bool { return c.Verb == merge.Delete }
 	return []wave{
-		{"relationships removed", func(c journal.Change) bool { return ties(c) && isDelete(c) }, s.remove},
-		{"records deleted", func(c journal.Change) bool { return people(c) && isDelete(c) }, s.remove},
-		{"records", func(c journal.Change) bool { return people(c) && !isDelete(c) }, s.store},
-		{"relationships", func(c journal.Change) bool { return ties(c) && !isDelete(c) }, s.store},
-		{"values removed", func(c journal.Change) bool { return c.Ref.Kind == merge.DataValue && isDelete(c) }, s.removeValues},
-		{"values", func(c journal.Change) bool { return c.Ref.Kind == merge.DataValue && !isDelete(c) }, s.storeValues},
-		{"completions", tracker(merge.Completion), s.storeCompletions},
+		{name: "relationships removed", takes: func(c journal.Change) bool { return ties(c) && isDelete(c) }, carry: s.remove},
+		{
+			name: "records deleted", takes: func(c journal.Change) bool { return people(c) && isDelete(c) }, carry: s.remove,
+			trial: dhis2api.ImportStrategyDelete,
+		},
+		{
+			name: "records", takes: func(c journal.Change) bool { return people(c) && !isDelete(c) }, carry: s.store,
+			trial: dhis2api.ImportStrategyCreateAndUpdate,
+		},
+		{name: "relationships", takes: func(c journal.Change) bool { return ties(c) && !isDelete(c) }, carry: s.store},
+		{name: "values removed", takes: func(c journal.Change) bool { return c.Ref.Kind == merge.DataValue && isDelete(c) }, carry: s.removeValues},
+		{name: "values", takes: func(c journal.Change) bool { return c.Ref.Kind == merge.DataValue && !isDelete(c) }, carry: s.storeValues},
+		{name: "completions", takes: tracker(merge.Completion), carry: s.storeCompletions},
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/url"
 	"os"
 	"time"
 
@@ -131,7 +132,8 @@ func OpenFile(ctx context.Context, path string) (*Journal, error) {
 	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("cannot open the journal: %w", err)
 	}
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(5000)")
+	name := (&url.URL{Path: path}).EscapedPath() // a directory may be called anything, question marks included
+	db, err := sql.Open("sqlite", "file:"+name+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(5000)")
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the journal %s: %w", path, err)
 	}

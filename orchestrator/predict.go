@@ -1,0 +1,111 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator/report"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
+)
+
+// predict asks central, without storing anything (importMode=VALIDATE), what it would refuse of the open
+// changes. The journal is not told: only what was really sent has an answer. Relationships are not asked
+// about, since their ends may not be there yet, but wait with an end that would be refused. Aggregate values
+// are taken as they are.
+func (s *sender) predict(ctx context.Context) ([]journal.Change, error) {
+	var refused []journal.Change
+	held := map[merge.Ref]bool{}
+	for _, w := range s.waves() {
+		if w.trial == "" {
+			continue
+		}
+		roots, err := s.openRoots(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		for batch := range slices.Chunk(roots, batchRoots) {
+			no, err := s.predictBatch(ctx, w, batch)
+			if err != nil {
+				return nil, err
+			}
+			for _, c := range no {
+				held[c.Ref] = true
+			}
+			refused = append(refused, no...)
+		}
+	}
+	for c, err := range s.trip.journal.Changes(ctx, journal.Open) {
+		if err != nil {
+			return nil, err
+		}
+		if c.Ref.Kind != merge.Relationship || c.Verb != merge.Create {
+			continue
+		}
+		if slices.ContainsFunc(endsOf(c), func(ref merge.Ref) bool { return held[ref] }) {
+			c.State, c.Reason = journal.Waiting, "waits for one of its ends, which central would not take"
+			refused = append(refused, c)
+		}
+	}
+	return refused, nil
+}
+
+func (s *sender) predictBatch(ctx context.Context, w wave, roots []root) ([]journal.Change, error) {
+	v, err := s.look(ctx, roots)
+	if err != nil {
+		return nil, err
+	}
+	open := v.open(w.takes)
+	if len(open) == 0 {
+		return nil, nil
+	}
+	objects := byObject(open)
+	payload := deletions(objects)
+	if w.trial != dhis2api.ImportStrategyDelete {
+		payload = upserts(objects, v.local, v.central)
+	}
+	options := importOptions(w.trial)
+	options.DryRun = true
+	answered, err := s.central.Import(ctx, payload, options)
+	var a *answer
+	var unknown *dhis2api.UnknownOutcomeError
+	switch {
+	case refusedWhole(err):
+		a = refusedAll(objects, err)
+	case errors.As(err, &unknown):
+		return nil, &ServerError{Side: Central, URL: s.central.BaseURL(), Err: err}
+	case err != nil:
+		return nil, atServer(ctx, Central, s.central.BaseURL(), err)
+	default:
+		a = answerOf(answered, objects)
+	}
+	var refused []journal.Change
+	for _, c := range open {
+		no, named := a.refusals[c.Ref]
+		if !named {
+			parent, below := a.refusals[c.Parent]
+			if !below {
+				continue
+			}
+			no = refusal{state: journal.Waiting, code: parent.code, reason: "waits for " + string(c.Parent.Kind) + " " + c.Parent.UID + ", which central would not take"}
+		}
+		c.State, c.Code, c.Reason, c.Hint = no.state, no.code, no.reason, no.hint
+		refused = append(refused, c)
+	}
+	return refused, nil
+}
+
+// foretell moves predicted refusals of a plan's report from what is open to what is held.
+func foretell(result *report.Report, predicted []journal.Change) error {
+	for _, c := range predicted {
+		if err := addHeld(result, c); err != nil {
+			return err
+		}
+		shift := report.Sums{Open: -1, Held: 1}
+		result.Sums = result.Sums.Plus(shift)
+		result.ByKind[string(c.Ref.Kind)] = result.ByKind[string(c.Ref.Kind)].Plus(shift)
+	}
+	return nil
+}
