@@ -1,0 +1,134 @@
+package orchestrator_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api/dhis2sim"
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator"
+)
+
+// TestReconcileThroughTrouble lets one request after another of a reconcile go wrong in one way, runs again until
+// a run comes to its end, and expects what an untroubled run leaves: nothing lost, nothing doubled, nothing
+// unknown.
+func TestReconcileThroughTrouble(t *testing.T) {
+	troubles := map[string]dhis2sim.Fault{
+		"the line is cut before the request": {CutBefore: true},
+		"the line is cut after the commit":   {CutAfter: true},
+		"a proxy answers 502":                {Status: http.StatusBadGateway, Body: "<html>Bad Gateway</html>"},
+		"the server answers 500":             {Status: http.StatusInternalServerError, Body: "oops"},
+		"half an answer":                     {Truncate: true},
+		"too many requests":                  {Status: http.StatusTooManyRequests},
+	}
+	for name, trouble := range troubles {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			throughTrouble(t, trouble)
+		})
+	}
+}
+
+func throughTrouble(t *testing.T, trouble dhis2sim.Fault) {
+	server, err := dhis2sim.New(dhis2sim.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listening := httptest.NewServer(server)
+	t.Cleanup(listening.Close)
+	w := newWorld(t, listening.URL, simulated(t, "2.42.5.2"), "")
+	w.setUp()
+	w.patientsAtCentral()
+	w.prepare()
+	w.clinicDay()
+	w.meanwhileAtCentral()
+
+	// Every import of every run goes wrong twice in a row, then goes through; so the client's own patience is
+	// not enough, and whole runs fail.
+	count := 0
+	trouble.Match = func(r *http.Request) bool {
+		if r.Method != http.MethodPost || r.URL.Path != "/api/tracker" && r.URL.Path != "/api/dataValueSets" {
+			return false
+		}
+		count++
+		return count%3 != 0
+	}
+	remove := server.Inject(trouble)
+	failed := 0
+	for range 20 {
+		kit := w.open()
+		r, err := kit.Reconcile(t.Context(), orchestrator.ReconcileOptions{})
+		if closing := kit.Close(); closing != nil {
+			t.Fatal(closing)
+		}
+		if err == nil {
+			remove()
+			t.Logf("%d runs failed before one came to its end", failed)
+			w.checkHome(r)
+			if again := w.reconcile(false); again.Sent != 0 || again.Sums != r.Sums {
+				t.Errorf("a run after it sent %d operations, sums %+v, before %+v", again.Sent, again.Sums, r.Sums)
+			}
+			return
+		}
+		var server *orchestrator.ServerError
+		if !errors.As(err, &server) {
+			t.Fatalf("a run ended with %v, which names no server", err)
+		}
+		failed++
+	}
+	t.Errorf("no run of 20 came to its end")
+}
+
+// TestReconcileInterrupted stops a reconcile at one request after another to central, before the request is
+// carried out, and runs it again: the second run ends as an uninterrupted one.
+func TestReconcileInterrupted(t *testing.T) {
+	for at := 1; ; at++ {
+		if interrupted(t, at) {
+			t.Logf("stopped at each of %d requests", at-1)
+			return
+		}
+	}
+}
+
+// interrupted stops a reconcile at a request to central; it returns true when there were not that many.
+func interrupted(t *testing.T, at int) (ended bool) {
+	server, err := dhis2sim.New(dhis2sim.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listening := httptest.NewServer(server)
+	t.Cleanup(listening.Close)
+	w := newWorld(t, listening.URL, simulated(t, "2.42.5.2"), "")
+	w.setUp()
+	w.patientsAtCentral()
+	w.prepare()
+	w.clinicDay()
+	w.meanwhileAtCentral()
+
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	count := 0
+	remove := server.Inject(dhis2sim.Fault{CutBefore: true, Match: func(*http.Request) bool {
+		count++
+		if count == at {
+			stop()
+		}
+		return count >= at
+	}})
+	kit := w.open()
+	_, err = kit.Reconcile(ctx, orchestrator.ReconcileOptions{})
+	remove()
+	if closing := kit.Close(); closing != nil {
+		t.Fatal(closing)
+	}
+	if err == nil {
+		return true
+	}
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("stopped at request %d, the run ended with %v", at, err)
+	}
+	w.checkHome(w.reconcile(false))
+	return t.Failed()
+}
