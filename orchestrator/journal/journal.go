@@ -299,14 +299,7 @@ func (j *Journal) Roots(ctx context.Context) ([]string, error) {
 
 // Bases returns the bases of one object.
 func (j *Journal) Bases(ctx context.Context, ref merge.Ref) ([]merge.Base, error) {
-	return j.bases(ctx, `WHERE kind = ? AND uid = ?`, ref.Kind, ref.UID)
-}
-
-// AllBases returns every base of the trip.
-func (j *Journal) AllBases(ctx context.Context) ([]merge.Base, error) { return j.bases(ctx, ``) }
-
-func (j *Journal) bases(ctx context.Context, where string, args ...any) ([]merge.Base, error) {
-	rows, err := j.db.QueryContext(ctx, `SELECT kind, uid, field, taken, loaded, taken_present, loaded_present FROM base `+where+` ORDER BY kind, uid, field`, args...)
+	rows, err := j.db.QueryContext(ctx, `SELECT kind, uid, field, taken, loaded, taken_present, loaded_present FROM base WHERE kind = ? AND uid = ? ORDER BY field`, ref.Kind, ref.UID)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the journal's bases: %w", err)
 	}
