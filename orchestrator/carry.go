@@ -68,18 +68,13 @@ func (c *carriage) add(r root, record merge.Record, changes []journal.Change) {
 	}
 	c.changes = append(c.changes, away...)
 	refs := map[merge.Ref]bool{}
+	if r.kind != rootForm {
+		refs = refsOf(r, record)
+	}
 	for _, change := range away {
 		refs[change.Ref] = true
 	}
-	for _, face := range []merge.Face{record.Taken, record.Loaded, record.Local, record.Central} {
-		for ref := range face.Objects {
-			refs[ref] = refs[ref] || r.kind != rootForm
-		}
-	}
-	for ref, keep := range refs {
-		if !keep {
-			continue
-		}
+	for ref := range refs {
 		taken, inTaken := record.Taken.Objects[ref]
 		loaded, inLoaded := record.Loaded.Objects[ref]
 		c.bases = append(c.bases, merge.Base{Ref: ref, TakenPresent: inTaken, LoadedPresent: inLoaded})

@@ -35,7 +35,8 @@ type holding struct {
 type expectation map[root]map[merge.Ref]merge.Object
 
 // read asks the server for everything it has of the roots, by id and without limits of program or org unit. ties
-// are relationships of the other server, whose ends are looked at for the same tie under another id; may be nil.
+// says that this is central, where a person's relationships count as part of the record, and holds those of the
+// kit, whose ends are looked at for the same tie under another id; nil for the kit.
 func read(ctx context.Context, server *dhis2api.Client, roots []root, expected expectation, ties map[root]merge.Face) (*holding, error) {
 	h := &holding{
 		server:        server,
@@ -107,7 +108,15 @@ func (h *holding) readPersons(ctx context.Context, roots []root) error {
 				h.events[event.Event] = event
 			}
 		}
-		h.add(root{kind: rootPerson, uid: person.TrackedEntity}, func(face *merge.Face) { h.canonical.AddTrackedEntity(face, person) })
+		h.add(root{kind: rootPerson, uid: person.TrackedEntity}, func(face *merge.Face) {
+			h.canonical.AddTrackedEntity(face, person)
+			if h.ties == nil {
+				return
+			}
+			for _, relationship := range snapshot.NestedRelationships(person) {
+				h.canonical.AddRelationship(face, relationship)
+			}
+		})
 	}
 	return nil
 }

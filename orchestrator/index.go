@@ -36,6 +36,7 @@ type entry struct {
 // index knows one face of a snapshot by digests: enough to tell what differs, and where to read it.
 type index struct {
 	snapshot *snapshot.Snapshot
+	face     snapshot.Face
 	parts    []snapshot.Part
 	entries  map[pieceKey]*entry
 	// firstPart is the number of the first part that holds a piece of a root.
@@ -44,13 +45,15 @@ type index struct {
 
 // readIndex reads a face once.
 func readIndex(ctx context.Context, s *snapshot.Snapshot, face snapshot.Face, canonical snapshot.Canonical) (*index, error) {
-	x := &index{snapshot: s, entries: map[pieceKey]*entry{}, firstPart: map[root]uint32{}}
+	x := &index{snapshot: s, face: face, entries: map[pieceKey]*entry{}, firstPart: map[root]uint32{}}
 	if info := s.Manifest().Faces[face]; info != nil {
 		x.parts = info.Parts
 	}
 	for number, part := range x.parts {
 		err := eachPiece(ctx, s, part, canonical, func(p piece) error {
-			x.add(p, uint32(number))
+			for _, p := range x.under(p) {
+				x.add(p, uint32(number))
+			}
 			return nil
 		})
 		if err != nil {
@@ -59,6 +62,26 @@ func readIndex(ctx context.Context, s *snapshot.Snapshot, face snapshot.Face, ca
 	}
 	return x, nil
 }
+
+// under is a piece under every root that it belongs to. A relationship is a root of its own; of what central gave
+// it is also a part of the people at its ends, who are not deleted when central has another one.
+func (x *index) under(p piece) []piece {
+	pieces := []piece{p}
+	if p.root.kind != rootRelationship || x.face != snapshot.Taken {
+		return pieces
+	}
+	for _, object := range p.face.Objects {
+		for _, field := range []string{merge.FieldFrom, merge.FieldTo} {
+			if end, ok := parseEnd(object.Fields[field]); ok && end.Kind == merge.TrackedEntity {
+				pieces = append(pieces, piece{root: root{kind: rootPerson, uid: end.UID}, subject: tiesSubject, face: p.face})
+			}
+		}
+	}
+	return pieces
+}
+
+// tiesSubject is the subject of the pieces that hold a person's relationships.
+const tiesSubject = "relationships"
 
 func (x *index) add(p piece, part uint32) {
 	key := pieceKey{p.root, p.subject}
@@ -101,8 +124,10 @@ func (x *index) faces(ctx context.Context, roots []root, canonical snapshot.Cano
 	}
 	for _, number := range slices.Sorted(maps.Keys(wanted)) {
 		err := eachPiece(ctx, x.snapshot, x.parts[number], canonical, func(p piece) error {
-			if face, asked := faces[p.root]; asked {
-				addPiece(face, p)
+			for _, p := range x.under(p) {
+				if face, asked := faces[p.root]; asked {
+					addPiece(face, p)
+				}
 			}
 			return nil
 		})

@@ -110,7 +110,7 @@ func (c *comparison) judge(ctx context.Context, v *view, r root, record merge.Re
 	if rows, err = c.trip.journal.ChangesUnder(ctx, r.String()); err != nil {
 		return err
 	}
-	bases, err := c.bases(ctx, record, rows)
+	bases, err := c.bases(ctx, r, record, rows)
 	if err != nil {
 		return err
 	}
@@ -124,14 +124,23 @@ func (c *comparison) judge(ctx context.Context, v *view, r root, record merge.Re
 	return nil
 }
 
-// bases reads the bases of every object that the record or the journal's rows mention.
-func (c *comparison) bases(ctx context.Context, record merge.Record, rows []journal.Change) ([]merge.Base, error) {
+// refsOf are the objects of a record that its root is the place for. A person's relationships, which taken and
+// central hold for deletions to be judged by, are roots of their own.
+func refsOf(r root, record merge.Record) map[merge.Ref]bool {
 	refs := map[merge.Ref]bool{}
 	for _, face := range []merge.Face{record.Taken, record.Loaded, record.Local, record.Central} {
 		for ref := range face.Objects {
-			refs[ref] = true
+			if r.kind != rootPerson || ref.Kind != merge.Relationship {
+				refs[ref] = true
+			}
 		}
 	}
+	return refs
+}
+
+// bases reads the bases of every object that the record or the journal's rows mention.
+func (c *comparison) bases(ctx context.Context, r root, record merge.Record, rows []journal.Change) ([]merge.Base, error) {
+	refs := refsOf(r, record)
 	for _, row := range rows {
 		refs[row.Ref] = true
 	}

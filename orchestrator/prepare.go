@@ -344,7 +344,7 @@ func (p *preparation) compare(ctx context.Context) error {
 		return err
 	}
 	for key, e := range taken.entries {
-		if skip[rootRef(key.root)] || e.digest == [2]uint64{} {
+		if key.subject == tiesSubject || skip[rootRef(key.root)] || e.digest == [2]uint64{} {
 			continue
 		}
 		switch there := loaded.entries[key]; {

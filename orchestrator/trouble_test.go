@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api/dhis2sim"
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator"
 )
@@ -131,4 +132,27 @@ func interrupted(t *testing.T, at int) (ended bool) {
 	}
 	w.checkHome(w.reconcile(false))
 	return t.Failed()
+}
+
+// TestDeletionLooksAtRelationships: a person deleted on the kit stays at central when somebody there has tied a
+// relationship to them meanwhile, and goes when not, with the relationship that both sides knew.
+func TestDeletionLooksAtRelationships(t *testing.T) {
+	w := newWorld(t, simulated(t, "2.42.5.2"), simulated(t, "2.42.5.2"), "")
+	w.setUp()
+	w.patientsAtCentral()
+	w.send(w.central, dhis2api.TrackerPayload{Relationships: []*dhis2api.Relationship{w.mother("Berta", "Carlos")}}, "")
+	w.prepare()
+	w.local = w.connect(orchestrator.Local, w.local.BaseURL())
+	w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{
+		{TrackedEntity: w.id("Ana")}, {TrackedEntity: w.id("Berta")}, {TrackedEntity: w.id("Delia")},
+	}}, dhis2api.ImportStrategyDelete)
+	w.send(w.central, dhis2api.TrackerPayload{Relationships: []*dhis2api.Relationship{w.mother("Ana", "Elena")}}, "")
+	r := w.reconcile(false)
+	w.expectConflict(r, "trackedEntity", w.id("Ana"), "", "", "", "")
+	for name, stays := range map[string]bool{"Ana": true, "Berta": false, "Delia": false, "Elena": true} {
+		_, err := w.central.TrackedEntity(t.Context(), w.id(name), dhis2api.Lookup{})
+		if stays != (err == nil) {
+			t.Errorf("%s at central: %v, want there: %v", name, err, stays)
+		}
+	}
 }
