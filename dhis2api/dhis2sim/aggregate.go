@@ -415,6 +415,11 @@ func (s *Server) postCompletions(w http.ResponseWriter, r *http.Request, caller 
 	parameters := r.URL.Query()
 	summary := newSummary("Import process complete.")
 	sent := list(payload["completeDataSetRegistrations"])
+	if s.minor == 43 && slices.ContainsFunc(sent, func(item any) bool { return s.fatalPeriod(item, parameters) }) {
+		summary.Status = "ERROR" // 2.43 fails as a whole then, and does not say why
+		writeSummary(w, summary)
+		return
+	}
 	for i, item := range sent {
 		registration, _ := item.(object)
 		s.importCompletion(summary, i, registration, parameters, caller)
@@ -425,6 +430,15 @@ func (s *Server) postCompletions(w http.ResponseWriter, r *http.Request, caller 
 		summary.Status = "ERROR"
 	}
 	writeSummary(w, summary)
+}
+
+// fatalPeriod tells whether a registration has a period that 2.43 fails at: none at all, or one of a type
+// that is not the data set's.
+func (s *Server) fatalPeriod(item any, parameters url.Values) bool {
+	sent, _ := item.(object)
+	dataSet := s.named("dataSets", text(sent["dataSet"]), parameters.Get("idScheme"))
+	period, ok := parsePeriod(scalar(sent["period"]), s.options.Zone)
+	return dataSet != nil && (!ok || parameters.Get("strictPeriods") != "true" && period.kind != dataSet["periodType"])
 }
 
 func (s *Server) importCompletion(summary *aggregateSummary, index int, sent object, parameters url.Values, caller *account) {

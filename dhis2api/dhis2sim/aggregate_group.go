@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -39,9 +40,7 @@ func (i *dataValueImport) importGroup() {
 		} else {
 			i.summary.Counts.Updated++
 		}
-		if !value.deleted || i.aggregate.values[key] != nil {
-			i.put(key, value)
-		}
+		i.put(key, value) // a deletion of what does not exist, too
 	}
 	if i.summary.warn(); len(i.summary.Conflicts) > 0 && i.summary.Counts.Updated == 0 {
 		i.summary.Status = "ERROR"
@@ -53,15 +52,15 @@ func (i *dataValueImport) importGroup() {
 
 // checkGroup returns the code and the message of what keeps the whole group out.
 func (i *dataValueImport) checkGroup(rows []row) (code, message string) {
-	if given := text(i.head["dataSet"]); given != "" && i.dataSet == nil {
-		return "E8005", "Data set not found: `" + given + "`"
-	}
 	for _, r := range rows {
-		for field, codes := range map[string][2]string{"period": {"E8100", "period"}, "dataElement": {"E8102", "data element"}, "orgUnit": {"E8105", "org unit"}} {
-			if i.name(r.sent, field) == "" || field == "period" && !r.periodOK {
-				return codes[0], fmt.Sprintf("Value #%d %s not defined in group or value", r.index, codes[1])
+		for _, field := range [][3]string{{"period", "E8100", "period"}, {"dataElement", "E8102", "data element"}, {"orgUnit", "E8105", "org unit"}} {
+			if i.name(r.sent, field[0]) == "" {
+				return field[1], fmt.Sprintf("Value #%d %s not defined in group or value: `%s`", r.index, field[2], i.javaInput(r))
 			}
 		}
+	}
+	if given := text(i.head["dataSet"]); given != "" && i.dataSet == nil {
+		return "E8020", "Data set " + given + " not usable with data element(s): `" + javaList(i.names(rows, "dataElement", everyRow)) + "`"
 	}
 	if len(rows) == 0 {
 		return "", ""
@@ -76,7 +75,7 @@ func (i *dataValueImport) checkGroup(rows []row) (code, message string) {
 		}
 		switch names := slices.Sorted(maps.Keys(found)); len(names) {
 		case 0:
-			return "E8003", "Data set detection failed, found no set for data element(s): `" + javaList(i.names(rows, "dataElement", func(row) bool { return true })) + "`"
+			return "E8003", "Data set detection failed, found no set for data element(s): `" + javaList(i.names(rows, "dataElement", everyRow)) + "`"
 		case 1:
 			dataSet = found[names[0]]
 		default:
@@ -97,6 +96,38 @@ func (i *dataValueImport) names(rows []row, field string, faulty func(row) bool)
 	return out
 }
 
+func everyRow(row) bool { return true }
+
+// broken is what this version cannot read, and fails at with a status of 500, "" when it can read all rows.
+func (i *dataValueImport) broken(rows []row) string {
+	for _, r := range rows {
+		if _, isText := r.sent["value"].(string); !isText && r.sent["value"] != nil {
+			return "Path `$.value` does not contain an STRING: " + r.value
+		}
+		if !r.periodOK && i.name(r.sent, "period") != "" {
+			return "Cannot invoke \"org.hisp.dhis.datavalue.DataEntryGroup.deletion()\" because \"group\" is null"
+		}
+	}
+	return ""
+}
+
+// orNull is an id that a row, or the head, gives in a field, as Java writes it.
+func (i *dataValueImport) orNull(r row, field string) string {
+	if name := i.name(r.sent, field); name != "" || r.sent[field] != nil {
+		return name
+	}
+	return "null"
+}
+
+// javaInput writes a row as Java writes the record that it is read into.
+func (i *dataValueImport) javaInput(r row) string {
+	var fields []string
+	for _, field := range []string{"dataElement", "orgUnit", "categoryOptionCombo", "categoryOptions", "attributeOptionCombo", "attributeCombo", "attributeOptions", "period", "value", "comment", "followUp", "deleted"} {
+		fields = append(fields, field+"="+i.orNull(r, field))
+	}
+	return "Input[" + strings.Join(fields, ", ") + "]"
+}
+
 // javaList writes a list as Java does.
 func javaList(items []string) string { return "[" + strings.Join(items, ", ") + "]" }
 
@@ -110,10 +141,11 @@ func (i *dataValueImport) checkKeys(rows []row, dataSet object) (code, message s
 	if !i.caller.superuser() && !i.mayWriteData(i.caller, dataSet) {
 		return "E8010", "Current user cannot enter data for data set: `" + uid + "`"
 	}
-	for _, check := range []struct {
+	type check struct {
 		code, text, field string
 		faulty            func(row) bool
-	}{
+	}
+	checks := []check{
 		{"E8011", "Current user cannot enter data for org unit(s): `%s`", "orgUnit", func(r row) bool {
 			return !i.caller.superuser() && !i.unitWithin(text(r.unit["id"]), i.caller.captureUnits)
 		}},
@@ -125,13 +157,19 @@ func (i *dataValueImport) checkKeys(rows []row, dataSet object) (code, message s
 		{"E8023", "Data set " + uid + " not usable with attribute option combo(s): `%s`", "attributeOptionCombo", func(r row) bool {
 			return i.name(r.sent, "attributeOptionCombo") != "" && combo(r.attribute) != combo(dataSet)
 		}},
-		{"E8024", "Data set " + uid + " + data element not usable with category option combo(s): `%s`", "categoryOptionCombo", func(r row) bool {
-			return r.sent["categoryOptionCombo"] != nil && combo(r.category) != elementCombo(dataSet, r.element)
-		}},
-		{"E8031", "Untimely data entry for org unit and period(s): `%s`", "period", func(r row) bool {
+	}
+	for _, element := range i.names(rows, "dataElement", everyRow) {
+		checks = append(checks, check{"E8024", "Data set " + uid + " + data element " + element + " not usable with category option combo(s): `%s`", "categoryOptionCombo", func(r row) bool {
+			return i.name(r.sent, "dataElement") == element && r.sent["categoryOptionCombo"] != nil && combo(r.category) != elementCombo(dataSet, r.element)
+		}})
+	}
+	for _, unit := range i.names(rows, "orgUnit", everyRow) {
+		checks = append(checks, check{"E8031", "Untimely data entry for org unit " + unit + " and period(s): `%s`", "period", func(r row) bool {
 			opens, closes := i.day(text(r.unit["openingDate"])), i.day(text(r.unit["closedDate"]))
-			return r.period.start.Before(opens) || !closes.IsZero() && r.period.start.After(closes)
-		}},
+			return i.name(r.sent, "orgUnit") == unit && (r.period.start.Before(opens) || !closes.IsZero() && r.period.start.After(closes))
+		}})
+	}
+	checks = append(checks, []check{
 		{"E8030", "Untimely data entry for data set " + uid + " and period(s): `%s`", "period", func(r row) bool {
 			if i.forced() {
 				return false
@@ -139,20 +177,23 @@ func (i *dataValueImport) checkKeys(rows []row, dataSet object) (code, message s
 			if len(list(dataSet["dataInputPeriods"])) > 0 {
 				return !i.open(dataSet, r.period)
 			}
-			return i.locked(dataSet, r.period) || i.tooEarly(dataSet, r.period) != ""
+			return !i.caller.may("F_EDIT_EXPIRED") && (i.locked(dataSet, r.period) || i.tooEarly(dataSet, r.period) != "")
 		}},
-	} {
+	}...)
+	for _, check := range checks {
 		if names := i.names(rows, check.field, check.faulty); len(names) > 0 {
 			return check.code, fmt.Sprintf(check.text, javaList(names))
 		}
 	}
-	seen := map[dataValueKey]bool{}
+	same := map[dataValueKey][]string{}
 	for _, r := range rows {
-		key := i.key(r)
-		if seen[key] {
-			return "E8128", "Several values affect the same data value"
+		same[i.key(r)] = append(same[i.key(r)], strconv.Itoa(r.index))
+	}
+	for _, r := range rows {
+		if indexes := same[i.key(r)]; len(indexes) > 1 {
+			return "E8128", fmt.Sprintf("Value #%s all affect the same data value: `DataValueKey[dataElement=%s, orgUnit=%s, categoryOptionCombo=%s, attributeOptionCombo=%s, period=%s]`",
+				javaList(indexes), i.orNull(r, "dataElement"), i.orNull(r, "orgUnit"), i.orNull(r, "categoryOptionCombo"), i.orNull(r, "attributeOptionCombo"), r.period.iso)
 		}
-		seen[key] = true
 	}
 	return "", ""
 }

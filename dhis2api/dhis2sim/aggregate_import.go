@@ -1,6 +1,7 @@
 package dhis2sim
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -82,19 +83,23 @@ func (s *Server) postDataValues(w http.ResponseWriter, r *http.Request, caller *
 		return
 	}
 	payload, err := parseObject(r.Body)
-	if err != nil {
+	if err != nil && !(s.minor == 43 && errors.Is(err, errNotObject)) {
 		summary := newSummary("The import process failed: " + err.Error())
 		summary.Status = "ERROR"
 		writeSummary(w, summary)
 		return
 	}
 	parameters := r.URL.Query()
-	work := func() *aggregateSummary {
+	begin := func() *dataValueImport {
 		i := &dataValueImport{Server: s, caller: caller, parameters: parameters, head: payload, summary: newSummary(""), strategy: parameters.Get("importStrategy"), dryRun: parameters.Get("dryRun") == "true"}
 		if i.strategy == "" {
 			i.strategy = "CREATE_AND_UPDATE"
 		}
 		i.dataSet = i.find("dataSets", text(payload["dataSet"]), "dataSetIdScheme")
+		return i
+	}
+	work := func() *aggregateSummary {
+		i := begin()
 		if s.minor < 43 {
 			i.importRows()
 		} else {
@@ -105,6 +110,12 @@ func (s *Server) postDataValues(w http.ResponseWriter, r *http.Request, caller *
 	if parameters.Get("async") == "true" {
 		s.startTask(w, r, "DATAVALUE_IMPORT", func() any { return work() })
 		return
+	}
+	if i := begin(); s.minor == 43 {
+		if fault := i.broken(i.rows()); fault != "" {
+			writeError(w, http.StatusInternalServerError, "", fault)
+			return
+		}
 	}
 	writeSummary(w, work())
 }

@@ -341,6 +341,8 @@ func saysJSON(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
+var errNotObject = errors.New("not a JSON object")
+
 // parseObject decodes a JSON object.
 func parseObject(r io.Reader) (object, error) {
 	payload, err := readJSON(r)
@@ -349,7 +351,7 @@ func parseObject(r io.Reader) (object, error) {
 	}
 	o, ok := payload.(object)
 	if !ok {
-		return nil, errors.New("not a JSON object")
+		return nil, errNotObject
 	}
 	return o, nil
 }
