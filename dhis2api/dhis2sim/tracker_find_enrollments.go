@@ -22,11 +22,13 @@ func (q *trackerQuery) enrollmentSearch() *enrollmentSearch {
 	s := &enrollmentSearch{trackerQuery: q}
 	program := q.uid("program", "")
 	s.listed, s.entity = q.uids("enrollments", "enrollment"), q.uid("trackedEntity", "")
-	if q.minor >= 43 && program == "" && len(s.listed) == 0 {
+	if q.minor >= 43 && program == "" {
 		q.refuse(badRequest("Program is mandatory"))
 	}
 	s.program = q.trackerProgram(program)
-	s.entityType = q.readableType(q.uid("trackedEntityType", ""))
+	if q.minor < 43 { // later versions do not know the parameter
+		s.entityType = q.readableType(q.uid("trackedEntityType", ""))
+	}
 	if program != "" && s.entityType != "" {
 		q.refuse(badRequest("`program` and `trackedEntityType` cannot be specified simultaneously"))
 	}

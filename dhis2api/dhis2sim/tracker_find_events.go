@@ -33,6 +33,9 @@ func (q *trackerQuery) eventSearch(single *bool) *eventSearch {
 	s := &eventSearch{trackerQuery: q, single: single, readable: map[string]bool{}, readableStage: map[string]bool{}}
 	s.listed, s.enrollments, s.entity = q.uids("events", "event"), q.uids("enrollments", ""), q.uid("trackedEntity", "")
 	s.program = q.eventProgram(q.uid("program", ""))
+	if single != nil && s.program != nil && s.program.registration == *single {
+		q.refuse(badRequest("Program %s is not of the type of this endpoint.", s.program.uid))
+	}
 	s.stage = q.uid("programStage", "")
 	if s.stage != "" {
 		switch o := q.server.object("programStages", s.stage); {
@@ -65,8 +68,11 @@ func (q *trackerQuery) eventSearch(single *bool) *eventSearch {
 	}
 	s.attributes = q.attributeFilters("filterAttributes")
 	fields := eventFields
-	if single != nil && *single {
+	switch {
+	case single != nil && *single:
 		fields = "completedAt createdAt occurredAt updatedAt"
+	case single != nil:
+		fields = "completedAt createdAt occurredAt scheduledAt updatedAt"
 	}
 	s.order = q.order(fields, true)
 	for _, term := range s.order {
@@ -251,22 +257,22 @@ func (s *eventSearch) enrollmentKey(e *event, field string) sortKey {
 func (s *Server) listEvents(name string, single *bool) handler {
 	return func(w http.ResponseWriter, r *http.Request, caller *account) {
 		q := s.trackerQuery(r, caller)
-		if s.minor >= 43 && q.Get("program") == "" {
-			if single == nil {
-				writePage(w, http.StatusBadRequest)
-				return
-			}
+		if s.minor >= 43 && q.Get("program") == "" && single != nil {
 			q.refuse(badRequest("Program is mandatory"))
 		}
 		p := q.paging()
 		search := q.eventSearch(single)
+		if s.minor >= 43 && q.Get("program") == "" && single == nil && (q.refused == nil || q.refused.code != "") {
+			writePage(w, http.StatusBadRequest) // DHIS2 finds nothing to answer then; a malformed parameter goes first
+			return
+		}
 		if q.refused != nil {
 			refuse(w, q.refused)
 			return
 		}
 		found := search.find(p)
 		view := s.newTrackerView(q.access)
-		view.includeDeleted = search.includeDeleted
+		view.includeDeleted, view.ofOneKind = search.includeDeleted, single != nil
 		filter := q.fields("*,!relationships")
 		q.writeList(w, view, name, p, found.more, found.total, func(i int) bool {
 			if single != nil && *single {

@@ -31,8 +31,11 @@ func (q *trackerQuery) complete(w http.ResponseWriter, names ...string) bool {
 func (s *Server) transferOwnership(w http.ResponseWriter, r *http.Request, caller *account) {
 	q := s.trackerQuery(r, caller)
 	names := []string{"trackedEntity", "program"}
-	if s.minor == 41 {
+	switch s.minor {
+	case 41:
 		names = []string{"trackedEntityInstance", "program", "ou"}
+	case 43:
+		names = append(names, "orgUnit")
 	}
 	entity := q.uid(names[0], "")
 	if q.refused == nil && !q.complete(w, names...) {
@@ -42,10 +45,12 @@ func (s *Server) transferOwnership(w http.ResponseWriter, r *http.Request, calle
 	unit := q.uid("ou", "")
 	if s.minor >= 42 {
 		newer := q.uid("orgUnit", "")
-		if (unit == "") == (newer == "") {
+		if s.minor == 42 && (unit == "") == (newer == "") {
 			q.refuse(badRequest("Exactly one of 'ou' and 'orgUnit' must be specified."))
 		}
-		unit += newer
+		if newer != "" {
+			unit = newer
+		}
 	}
 	e := q.findEntity(entity, p)
 	switch {
@@ -61,6 +66,8 @@ func (s *Server) transferOwnership(w http.ResponseWriter, r *http.Request, calle
 		q.refuse(forbidden("The program %s is not associated to the org unit %s", p.uid, unit))
 	case !s.mayWriteData(caller, p.object):
 		q.refuse(forbidden("Current user doesn't have data write access to the provided program %s.", p.uid))
+	case s.minor >= 43 && e.owner(p.uid) == unit:
+		q.refuse(badRequest("Tracked entity not transferred. The owner of the tracked entity %s and program %s is already %s", e.uid, p.uid, unit))
 	}
 	if q.refused != nil {
 		refuse(w, q.refused)
@@ -86,6 +93,8 @@ func (s *Server) overrideOwnership(w http.ResponseWriter, r *http.Request, calle
 	}
 	e, p := s.tracker.entities[uid], q.catalog.program(q.uid("program", ""))
 	switch {
+	case s.minor >= 43 && (e == nil || e.deleted):
+		q.refuse(notThere(kindEntity, uid))
 	case p == nil || e == nil || e.deleted || caller.superuser() || !p.registration || p.accessLevel != "PROTECTED" || e.entityType != p.entityType:
 		q.refuse(forbidden("Temporary ownership not created: it needs a tracked entity, a PROTECTED program of its type, and a user who is no superuser."))
 	case !q.inSearch(ownerOf(e, p.uid)):

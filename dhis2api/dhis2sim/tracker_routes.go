@@ -79,7 +79,7 @@ func (q *trackerQuery) programOfEntity(uid string) *program {
 	switch {
 	case uid == "":
 		return nil
-	case o == nil:
+	case o == nil || text(o["programType"]) != "WITH_REGISTRATION" && q.minor >= 43:
 		q.refuse(&refusal{http.StatusNotFound, "E1005", "Program with id " + uid + " could not be found."})
 		return nil
 	case text(o["programType"]) != "WITH_REGISTRATION":
@@ -168,6 +168,7 @@ func (s *Server) showEvent(single *bool) handler {
 			return
 		}
 		view := s.newTrackerView(q.access)
+		view.ofOneKind = single != nil
 		filter := q.fields("*,!relationships")
 		if single != nil && *single {
 			view.singleEvent(e, filter)

@@ -8,6 +8,7 @@ type trackerView struct {
 	*jsonWriter
 	minor          int
 	includeDeleted bool
+	ofOneKind      bool   // an endpoint of 2.43 for one kind of events, which shows no category options
 	program        string // of which enrollments, owners and attributes are shown; empty for all
 
 	attributeViews map[string]*attributeView
@@ -220,6 +221,7 @@ func (v *trackerView) singleEvent(e *event, filter *fieldFilter) {
 	o.string("orgUnit", e.unit)
 	v.relationships(&o, e.uid, e.relationships)
 	o.instant("occurredAt", e.occurred)
+	o.string("storedBy", e.storedBy)
 	v.eventRest(&o, e, alone)
 	o.end()
 }
@@ -232,7 +234,9 @@ func (v *trackerView) eventRest(o *objectWriter, e *event, in within) {
 	o.instant("updatedAt", e.updated)
 	o.instant("updatedAtClient", e.updatedAtClient)
 	o.string("attributeOptionCombo", e.attributeOptionCombo)
-	o.string("attributeCategoryOptions", v.optionsOf(e.attributeOptionCombo))
+	if !v.ofOneKind {
+		o.string("attributeCategoryOptions", v.optionsOf(e.attributeOptionCombo))
+	}
 	o.string("completedBy", e.completedBy)
 	o.instant("completedAt", e.completed)
 	o.raw("geometry", e.geometry)
