@@ -224,6 +224,12 @@ func (s *Server) hidden(q selection, caller *account) (code, message string) {
 // exportDataValues serves GET /api/dataValueSets.
 func (s *Server) exportDataValues(w http.ResponseWriter, r *http.Request, caller *account) {
 	parameters := r.URL.Query()
+	for _, period := range several(parameters, "period") {
+		if _, ok := parsePeriod(period, s.options.Zone); !ok && s.minor == 43 {
+			writeError(w, http.StatusBadRequest, "", "No period: `"+period+"`")
+			return
+		}
+	}
 	q, wrong := s.selectData(parameters, "E2001", "lastUpdated")
 	if s.refuse(w, wrong) {
 		return
@@ -279,6 +285,10 @@ func (s *Server) exportDataValues(w http.ResponseWriter, r *http.Request, caller
 	if oneUnit {
 		answer["orgUnit"] = s.idIn("organisationUnits", q.units[0], scheme("orgUnitIdScheme"))
 	}
+	oneOption := s.minor == 43 && len(options) == 1
+	if oneOption {
+		answer["attributeOptionCombo"] = s.idIn("categoryOptionCombos", options[0], scheme("attributeOptionComboIdScheme"))
+	}
 	if s.minor < 43 && oneSet {
 		answer["completeDate"] = nil
 		if c := s.aggregate.completions[completionKey{q.dataSets[0], period[0], q.units[0], s.defaultOptionCombo()}]; c != nil {
@@ -289,11 +299,13 @@ func (s *Server) exportDataValues(w http.ResponseWriter, r *http.Request, caller
 	for i, key := range found {
 		value := s.aggregate.values[key]
 		shown := object{
-			"dataElement":          s.idIn("dataElements", key.dataElement, scheme("dataElementIdScheme")),
-			"categoryOptionCombo":  s.idIn("categoryOptionCombos", key.categoryOptionCombo, scheme("categoryOptionComboIdScheme")),
-			"attributeOptionCombo": s.idIn("categoryOptionCombos", key.attributeOptionCombo, scheme("attributeOptionComboIdScheme")),
-			"value":                value.value, "storedBy": value.storedBy,
+			"dataElement":         s.idIn("dataElements", key.dataElement, scheme("dataElementIdScheme")),
+			"categoryOptionCombo": s.idIn("categoryOptionCombos", key.categoryOptionCombo, scheme("categoryOptionComboIdScheme")),
+			"value":               value.value, "storedBy": value.storedBy,
 			"created": s.greenwich(value.created), "lastUpdated": s.greenwich(value.lastUpdated),
+		}
+		if !oneOption {
+			shown["attributeOptionCombo"] = s.idIn("categoryOptionCombos", key.attributeOptionCombo, scheme("attributeOptionComboIdScheme"))
 		}
 		if s.minor < 43 || !onePeriod {
 			shown["period"] = key.period
