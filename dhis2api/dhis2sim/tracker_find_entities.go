@@ -106,7 +106,7 @@ func (q *trackerQuery) entitySearch() *entitySearch {
 	s.order = q.order("trackedEntity createdAt createdAtClient updatedAt updatedAtClient enrolledAt inactive", true)
 	for _, term := range s.order {
 		switch {
-		case term.field == "trackedEntity" && program != "" && q.minor >= 43:
+		case term.field == "trackedEntity" && q.minor >= 43:
 			// DHIS2 2.43 asks the database for a column that two tables have.
 			q.refuse(&refusal{http.StatusConflict, "E7145", "Query failed because of a syntax error"})
 		case term.field == "enrolledAt" && program == "":

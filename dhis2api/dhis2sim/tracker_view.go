@@ -234,7 +234,7 @@ func (v *trackerView) eventRest(o *objectWriter, e *event, in within) {
 	o.instant("updatedAt", e.updated)
 	o.instant("updatedAtClient", e.updatedAtClient)
 	o.string("attributeOptionCombo", e.attributeOptionCombo)
-	if !v.ofOneKind {
+	if !v.ofOneKind || in == inRelationship {
 		o.string("attributeCategoryOptions", v.optionsOf(e.attributeOptionCombo))
 	}
 	o.string("completedBy", e.completedBy)
