@@ -149,10 +149,10 @@ func enrollmentPayload(o objectChanges, local, central *dhis2api.Enrollment) *dh
 		EnrolledAt: from.EnrolledAt, OccurredAt: from.OccurredAt, CompletedAt: from.CompletedAt, FollowUp: from.FollowUp,
 		AttributeOptionCombo: from.AttributeOptionCombo, Geometry: from.Geometry, StoredBy: from.StoredBy,
 		CreatedAtClient: from.CreatedAtClient, UpdatedAtClient: clientTime(local.UpdatedAtClient, local.UpdatedAt),
+		Notes: newNotes(o, local.Notes),
 	}
 	if from == local {
 		p.CreatedAtClient = clientTime(local.CreatedAtClient, local.CreatedAt)
-		p.Notes = newNotes(o, local.Notes)
 		return p
 	}
 	for _, c := range o.changes {
@@ -175,7 +175,6 @@ func enrollmentPayload(o objectChanges, local, central *dhis2api.Enrollment) *dh
 			p.AttributeOptionCombo = local.AttributeOptionCombo
 		}
 	}
-	p.Notes = newNotes(o, local.Notes)
 	return p
 }
 
@@ -189,6 +188,7 @@ func eventPayload(o objectChanges, local, central *dhis2api.Event) *dhis2api.Eve
 		OccurredAt: from.OccurredAt, ScheduledAt: from.ScheduledAt, CompletedAt: from.CompletedAt, FollowUp: from.FollowUp,
 		AttributeOptionCombo: from.AttributeOptionCombo, AssignedUser: assignee(from.AssignedUser), Geometry: from.Geometry,
 		StoredBy: from.StoredBy, CreatedAtClient: from.CreatedAtClient, UpdatedAtClient: clientTime(local.UpdatedAtClient, local.UpdatedAt),
+		DataValues: dataValues(local.DataValues, o.carries), Notes: newNotes(o, local.Notes),
 	}
 	if from.TrackedEntity != "" {
 		// An event without a person belongs, in DHIS2 2.41 and 2.42, to an enrollment that the server made
@@ -198,11 +198,8 @@ func eventPayload(o objectChanges, local, central *dhis2api.Event) *dhis2api.Eve
 	}
 	if from == local {
 		p.CreatedAtClient = clientTime(local.CreatedAtClient, local.CreatedAt)
-		p.DataValues = dataValues(local.DataValues, o.carries)
-		p.Notes = newNotes(o, local.Notes)
 		return p
 	}
-	p.DataValues = dataValues(local.DataValues, o.carries)
 	for _, c := range o.changes {
 		switch c.Field {
 		case "orgUnit":
@@ -229,7 +226,6 @@ func eventPayload(o objectChanges, local, central *dhis2api.Event) *dhis2api.Eve
 			}
 		}
 	}
-	p.Notes = newNotes(o, local.Notes)
 	return p
 }
 

@@ -21,11 +21,8 @@ const (
 	planName    = "plan.jsonl"
 )
 
-// The facts that the journal keeps about a trip.
-const (
-	factState   = "state"
-	factCarried = "carried"
-)
+// factState is where the journal keeps the trip's state.
+const factState = "state"
 
 // The states of a trip.
 const (
