@@ -21,6 +21,68 @@ type key struct {
 	required bool
 	keys     []key
 	read     func(ast.Node) error
+	// says is what the key means and without what holds when it is left out, for the reference: parts of a
+	// sentence, in Markdown. A mapping that must be there has neither.
+	says, without string
+}
+
+// known lists what the file may hold, read into c.
+func (p *configParser) known(c *Config) []key {
+	return []key{
+		{name: "name", required: true, read: p.text(&c.Name, checkName), says: "the kit's name, for reports and for telling kits apart"},
+		{name: "central", required: true, keys: []key{
+			{name: "url", required: true, read: p.text(&c.Central.URL, checkServerURL),
+				says: "central's address, as in `https://dhis2.example.org`, without `/api`"},
+		}},
+		{name: "scope", required: true, keys: []key{
+			{name: "orgUnits", required: true, read: p.list(&c.Scope.OrgUnits, nil),
+				says: "org units by code or uid; everything below each is carried too"},
+			{name: "programs", read: p.selection(&c.Scope.Programs), without: "`all`",
+				says: "`all`, or programs by code or uid; `[]` for none"},
+			{name: "dataSets", read: p.selection(&c.Scope.DataSets), without: "`all`",
+				says: "`all`, or data sets by code or uid; `[]` for none"},
+			{name: "since", read: p.text(&c.Scope.Since, checkDate), without: "everything",
+				says: "a day, as in `2024-01-31`: events and periods before it stay at central"},
+		}},
+		{name: "local", without: "the kit runs its own containers", says: "a DHIS2 that runs already and serves as the kit's", keys: []key{
+			{name: "url", required: true, read: p.text(&c.Local.URL, checkServerURL),
+				says: "its address"},
+			{name: "database", read: p.text(&c.Local.Database, checkDatabaseURL), without: "not used",
+				says: "its database, as in `postgres://dhis@127.0.0.1:5432/dhis2`; its password is better in `PGPASSWORD`"},
+		}},
+		{name: "encrypt", without: "a key is made for this user", says: "for whom what the kit keeps on disk is encrypted", keys: []key{
+			{name: "recipients", required: true, read: p.list(&c.Encrypt.Recipients, checkRecipient),
+				says: "age public keys, `age1...`"},
+		}},
+	}
+}
+
+// ConfigKey describes one key of fieldkit.yaml, for the reference.
+type ConfigKey struct {
+	// Path is its name with those of the mappings around it, as in scope.orgUnits.
+	Path string
+	// Required tells whether it must be there; below a mapping that may be left out: where that mapping is.
+	Required bool
+	// Default is what holds without it, Meaning what a value says; both Markdown.
+	Default, Meaning string
+}
+
+// ConfigKeys lists every key that fieldkit.yaml may hold, in the order in which it is best written. Of
+// mappings it lists those that may be left out.
+func ConfigKeys() []ConfigKey {
+	p := configParser{}
+	var keys []ConfigKey
+	var walk func(path string, in []key)
+	walk = func(path string, in []key) {
+		for _, k := range in {
+			if k.keys == nil || !k.required {
+				keys = append(keys, ConfigKey{Path: join(path, k.name), Required: k.required, Default: k.without, Meaning: k.says})
+			}
+			walk(join(path, k.name), k.keys)
+		}
+	}
+	walk("", p.known(&Config{Local: &LocalConfig{}}))
+	return keys
 }
 
 // ParseConfig is LoadConfig of a file's content; path is only named in errors.
@@ -28,25 +90,8 @@ func ParseConfig(path string, data []byte) (*Config, error) {
 	c := &Config{Path: path, Scope: Scope{Programs: Selection{All: true}, DataSets: Selection{All: true}}}
 	p := configParser{file: path}
 	local := &LocalConfig{}
-	p.top = []key{
-		{name: "name", required: true, read: p.text(&c.Name, checkName)},
-		{name: "central", required: true, keys: []key{
-			{name: "url", required: true, read: p.text(&c.Central.URL, checkServerURL)},
-		}},
-		{name: "scope", required: true, keys: []key{
-			{name: "orgUnits", required: true, read: p.list(&c.Scope.OrgUnits, nil)},
-			{name: "programs", read: p.selection(&c.Scope.Programs)},
-			{name: "dataSets", read: p.selection(&c.Scope.DataSets)},
-			{name: "since", read: p.text(&c.Scope.Since, checkDate)},
-		}},
-		{name: "local", keys: []key{
-			{name: "url", required: true, read: p.text(&local.URL, checkServerURL)},
-			{name: "database", read: p.text(&local.Database, checkDatabaseURL)},
-		}},
-		{name: "encrypt", keys: []key{
-			{name: "recipients", required: true, read: p.list(&c.Encrypt.Recipients, checkRecipient)},
-		}},
-	}
+	c.Local = local
+	p.top = p.known(c)
 	root, err := p.document(data)
 	if err != nil {
 		return nil, err
@@ -54,8 +99,8 @@ func ParseConfig(path string, data []byte) (*Config, error) {
 	if err := p.mapping(root, "", p.top); err != nil {
 		return nil, err
 	}
-	if local.URL != "" {
-		c.Local = local
+	if local.URL == "" {
+		c.Local = nil
 	}
 	c.Central.URL = strings.TrimRight(c.Central.URL, "/")
 	local.URL = strings.TrimRight(local.URL, "/")
