@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 )
 
@@ -21,7 +22,12 @@ type Config struct {
 	Scope   Scope
 	// Local is the DHIS2 that runs already and serves as the kit's; nil when the kit is to run its own
 	// containers.
-	Local   *LocalConfig
+	Local *LocalConfig
+	// DHIS2 and Postgres say what the kit's own containers are made of; empty with Local.
+	DHIS2    ImageConfig
+	Postgres ImageConfig
+	// Clinic is where tablets find the kit's own DHIS2; nil when that is not decided yet, and with Local.
+	Clinic  *ClinicConfig
 	Encrypt EncryptConfig
 }
 
@@ -37,6 +43,31 @@ type LocalConfig struct {
 	URL string
 	// Database is the postgres:// URL of its database, or "". It may hold a password: never print it.
 	Database string
+}
+
+// ImageConfig says from which image a container is made.
+type ImageConfig struct {
+	// Image is its name. DHIS2's may be without a tag, which is then central's full version.
+	Image string
+}
+
+// The images that are used when the file names none. PostGIS's own has no build for arm64.
+const (
+	defaultDHIS2Image    = "dhis2/core"
+	defaultPostgresImage = "ghcr.io/baosystems/postgis:16-3.5"
+)
+
+// defaultPort is the port that a browser asks when the address names none.
+const defaultPort = 80
+
+// ClinicConfig is what tablets type to reach the kit. They key their data by it, so it is unique to the kit and
+// stays as it is once it was used.
+type ClinicConfig struct {
+	// Name is a host name in lower case, as in bocas-1.clinic.lan.
+	Name string
+	// Address is the IPv4 address of this machine at which the clinic's network finds it.
+	Address netip.Addr
+	Port    uint16
 }
 
 // Scope is what a kit carries.

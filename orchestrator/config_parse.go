@@ -3,8 +3,11 @@ package orchestrator
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -50,6 +53,22 @@ func (p *configParser) known(c *Config) []key {
 			{name: "database", read: p.text(&c.Local.Database, checkDatabaseURL), without: "not used",
 				says: "its database, as in `postgres://dhis@127.0.0.1:5432/dhis2`; its password is better in `PGPASSWORD`"},
 		}},
+		{name: "clinic", without: "`fieldkit up` is refused", says: "where tablets find the kit's own DHIS2; they key their data by it, so it stays " +
+			"as it is after the first `fieldkit up`", keys: []key{
+			{name: "name", required: true, read: p.text(&c.Clinic.Name, checkHostName),
+				says: "a host name that no other kit has, as in `bocas-1.clinic.lan`, and that the clinic's network knows"},
+			{name: "address", required: true, read: p.address(&c.Clinic.Address),
+				says: "the IPv4 address of this machine in the clinic's network, as in `192.168.8.2`"},
+			{name: "port", read: p.port(&c.Clinic.Port), without: "`80`", says: "the port that tablets connect to"},
+		}},
+		{name: "dhis2", without: "`dhis2/core`", says: "what the kit's own DHIS2 is made of", keys: []key{
+			{name: "image", required: true, read: p.text(&c.DHIS2.Image, checkImage),
+				says: "an image of DHIS2's; without a tag it is asked for with central's full version: 2.43.1 as `2.43.1.0`"},
+		}},
+		{name: "postgres", without: "`" + defaultPostgresImage + "`", says: "what the kit's own database is made of", keys: []key{
+			{name: "image", required: true, read: p.text(&c.Postgres.Image, checkTaggedImage),
+				says: "an image of PostgreSQL with PostGIS, with its tag"},
+		}},
 		{name: "encrypt", without: "a key is made for this user", says: "for whom what the kit keeps on disk is encrypted", keys: []key{
 			{name: "recipients", required: true, read: p.list(&c.Encrypt.Recipients, checkRecipient),
 				says: "age public keys, `age1...`"},
@@ -81,16 +100,18 @@ func ConfigKeys() []ConfigKey {
 			walk(join(path, k.name), k.keys)
 		}
 	}
-	walk("", p.known(&Config{Local: &LocalConfig{}}))
+	walk("", p.known(&Config{Local: &LocalConfig{}, Clinic: &ClinicConfig{}}))
 	return keys
 }
 
 // ParseConfig is LoadConfig of a file's content; path is only named in errors.
 func ParseConfig(path string, data []byte) (*Config, error) {
-	c := &Config{Path: path, Scope: Scope{Programs: Selection{All: true}, DataSets: Selection{All: true}}}
-	p := configParser{file: path}
-	local := &LocalConfig{}
-	c.Local = local
+	c := &Config{
+		Path: path, Scope: Scope{Programs: Selection{All: true}, DataSets: Selection{All: true}},
+		Local: &LocalConfig{}, Clinic: &ClinicConfig{Port: defaultPort},
+		DHIS2: ImageConfig{Image: defaultDHIS2Image}, Postgres: ImageConfig{Image: defaultPostgresImage},
+	}
+	p := configParser{file: path, at: map[string]ast.Node{}}
 	p.top = p.known(c)
 	root, err := p.document(data)
 	if err != nil {
@@ -99,18 +120,36 @@ func ParseConfig(path string, data []byte) (*Config, error) {
 	if err := p.mapping(root, "", p.top); err != nil {
 		return nil, err
 	}
-	if local.URL == "" {
-		c.Local = nil
-	}
 	c.Central.URL = strings.TrimRight(c.Central.URL, "/")
-	local.URL = strings.TrimRight(local.URL, "/")
-	return c, nil
+	c.Local.URL = strings.TrimRight(c.Local.URL, "/")
+	return c, p.onlyOneLocal(c)
+}
+
+// onlyOneLocal makes sure that the file describes one DHIS2 for the kit, not two. Keys that say how tablets
+// reach the kit must never be without effect unnoticed.
+func (p *configParser) onlyOneLocal(c *Config) error {
+	if c.Clinic.Name == "" {
+		c.Clinic = nil
+	}
+	if c.Local.URL == "" {
+		c.Local = nil
+		return nil
+	}
+	for _, name := range []string{"clinic", "dhis2", "postgres"} {
+		if node := p.at[name]; node != nil {
+			return p.fail(node, "leave out local, or this", "%s is about the kit's own containers, and local names a DHIS2 that runs already", name)
+		}
+	}
+	c.DHIS2, c.Postgres = ImageConfig{}, ImageConfig{}
+	return nil
 }
 
 // configParser turns the nodes of one file into values, or into errors that name their place.
 type configParser struct {
 	file string
 	top  []key // the whole of what is known, to look a stray key up in
+	// at is where in the file each key stands, by its path.
+	at map[string]ast.Node
 }
 
 // fail returns an error at a node.
@@ -167,7 +206,9 @@ func (p *configParser) mapping(node ast.Node, path string, keys []key) error {
 			}
 			seen[name] = true
 			var err error
-			if below := join(path, name); keys[i].keys != nil {
+			below := join(path, name)
+			p.at[below] = entries.Key()
+			if keys[i].keys != nil {
 				err = p.mapping(value, below, keys[i].keys)
 			} else if isNothing(value) {
 				err = p.fail(entries.Key(), "", "%s has no value", below)
@@ -300,6 +341,94 @@ func (p *configParser) scalar(node ast.Node) (string, error) {
 		return "", p.fail(node, "", "the value is empty, begins or ends with a space, or has more than one line")
 	}
 	return value, nil
+}
+
+// address returns a reader of an IPv4 address that a network interface can have.
+func (p *configParser) address(target *netip.Addr) func(ast.Node) error {
+	return func(node ast.Node) (err error) {
+		var value string
+		if err := p.text(&value, checkAddress)(node); err != nil {
+			return err
+		}
+		*target, err = netip.ParseAddr(value)
+		return err
+	}
+}
+
+// port returns a reader of a TCP port.
+func (p *configParser) port(target *uint16) func(ast.Node) error {
+	return func(node ast.Node) error {
+		var value string
+		if err := p.text(&value, checkPort)(node); err != nil {
+			return err
+		}
+		number, err := strconv.ParseUint(value, 10, 16)
+		*target = uint16(number)
+		return err
+	}
+}
+
+var (
+	hostName  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+	imageName = regexp.MustCompile(`^([a-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$`)
+)
+
+// checkHostName accepts the name by which tablets find the kit.
+func checkHostName(name string) error {
+	_, notAddress := netip.ParseAddr(name)
+	if len(name) > 253 || !hostName.MatchString(name) || notAddress == nil {
+		return WithHint(errors.New("not a host name"), "small letters, digits, - and dots, as in bocas-1.clinic.lan")
+	}
+	return nil
+}
+
+// checkAddress accepts an IPv4 address that one network interface can have.
+func checkAddress(text string) error {
+	address, err := netip.ParseAddr(text)
+	switch {
+	case err != nil || !address.Is4():
+		return WithHint(errors.New("not an IPv4 address"), "as in 192.168.8.2: what this machine has in the clinic's network")
+	case address.IsUnspecified() || address.IsMulticast() || address == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return WithHint(errors.New("not the address of one machine"),
+			"the one that this machine has in the clinic's network, so that the kit is open to no other")
+	}
+	return nil
+}
+
+// checkPort accepts a TCP port.
+func checkPort(text string) error {
+	if number, err := strconv.ParseUint(text, 10, 16); err != nil || number == 0 {
+		return errors.New("a port is a number from 1 to 65535")
+	}
+	return nil
+}
+
+// checkImage accepts the name of an image, with or without a tag.
+func checkImage(name string) error {
+	if strings.Contains(name, "@") {
+		return WithHint(errors.New("an image is named by its tag here, not by a digest"),
+			"digests do not survive being saved to a file; the image's id is recorded and checked instead")
+	}
+	if !imageName.MatchString(name) {
+		return WithHint(errors.New("not the name of an image"), "as in dhis2/core, or registry.example.org/dhis2/core:2.42.5.2")
+	}
+	return nil
+}
+
+// checkTaggedImage accepts the name of an image with a tag.
+func checkTaggedImage(name string) error {
+	if err := checkImage(name); err != nil {
+		return err
+	}
+	if !hasTag(name) {
+		return WithHint(errors.New("the image has no tag, and what it stands for then moves"), "as in %s", defaultPostgresImage)
+	}
+	return nil
+}
+
+// hasTag tells whether the name of an image ends with a tag; a colon further ahead is a registry's port.
+func hasTag(image string) bool {
+	return strings.Contains(image[strings.LastIndexByte(image, '/')+1:], ":")
 }
 
 // checkName accepts what may name a kit.

@@ -2,12 +2,14 @@ package orchestrator
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 const (
@@ -17,12 +19,22 @@ const (
 
 func TestParseConfig(t *testing.T) {
 	all := Selection{All: true}
+	dhis2, postgres := ImageConfig{"dhis2/core"}, ImageConfig{"ghcr.io/baosystems/postgis:16-3.5"}
 	tests := map[string]struct {
 		file string
 		want Config
 	}{
 		"the smallest": {smallest, Config{Name: "bocas-1", Central: CentralConfig{URL: "https://dhis2.example.org"},
-			Scope: Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all}}},
+			Scope: Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all}, DHIS2: dhis2, Postgres: postgres}},
+		"its own containers": {smallest + "clinic: {name: bocas-1.clinic.lan, address: 192.168.8.2}\n", Config{Name: "bocas-1",
+			Central: CentralConfig{URL: "https://dhis2.example.org"}, Scope: Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all},
+			DHIS2: dhis2, Postgres: postgres,
+			Clinic: &ClinicConfig{Name: "bocas-1.clinic.lan", Address: netip.MustParseAddr("192.168.8.2"), Port: 80}}},
+		"other images": {smallest + "clinic:\n  name: kit\n  address: 10.0.0.1\n  port: 8080\ndhis2: {image: 'localhost:5000/dhis2/core'}\n" +
+			"postgres: {image: 'postgis/postgis:15-3.3'}\n", Config{Name: "bocas-1",
+			Central: CentralConfig{URL: "https://dhis2.example.org"}, Scope: Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all},
+			DHIS2: ImageConfig{"localhost:5000/dhis2/core"}, Postgres: ImageConfig{"postgis/postgis:15-3.3"},
+			Clinic: &ClinicConfig{Name: "kit", Address: netip.MustParseAddr("10.0.0.1"), Port: 8080}}},
 		"everything": {`
 # a comment
 name: "bocas 1"
@@ -46,7 +58,7 @@ encrypt: {recipients: [` + recipient + `]}
 			Encrypt: EncryptConfig{Recipients: []string{recipient}}}},
 		"said to be all": {smallest + "# nothing below\n", Config{Name: "bocas-1",
 			Central: CentralConfig{URL: "https://dhis2.example.org"},
-			Scope:   Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all}}},
+			Scope:   Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all}, DHIS2: dhis2, Postgres: postgres}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -55,7 +67,7 @@ encrypt: {recipients: [` + recipient + `]}
 				t.Fatal(err)
 			}
 			test.want.Path = "fieldkit.yaml"
-			if diff := cmp.Diff(&test.want, got); diff != "" {
+			if diff := cmp.Diff(&test.want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -69,8 +81,18 @@ func TestParseConfigRefuses(t *testing.T) {
 		"a misspelt key":       {"nmae: x\n", `f:1:1: unknown key "nmae"`, `did you mean "name"?`},
 		"a misspelt key below": {strings.Replace(smallest, "orgUnits", "orgunit", 1), `f:3:9: unknown key "orgunit" in scope`, `did you mean "orgUnits"?`},
 		"a key one level up":   {"name: x\norgUnits: [A]\n", `f:2:1: unknown key "orgUnits"`, "scope.orgUnits is known: is the line indented as it should be?"},
-		"a key from nowhere":   {"clinic: {}\n", `f:1:1: unknown key "clinic"`, "the file may hold name, central, scope, local, encrypt"},
-		"a key of later on":    {smallest + "local: {url: http://x, image: y}\n", `f:4:24: unknown key "image" in local`, "local may hold url, database"},
+		"a key from nowhere":   {"keeper: {}\n", `f:1:1: unknown key "keeper"`, "the file may hold name, central, scope, local, clinic, dhis2, postgres, encrypt"},
+		"two kinds of local":   {smallest + "local: {url: http://x}\nclinic: {name: a, address: 10.0.0.1}\n", "f:5:1: clinic is about the kit's own containers, and local names a DHIS2 that runs already", "leave out local, or this"},
+		"no clinic's address":  {smallest + "clinic: {name: a}\n", "f:4:9: clinic.address is missing", ""},
+		"an address for name":  {smallest + "clinic: {name: 10.0.0.1, address: 10.0.0.1}\n", "f:4:16: not a host name", "small letters, digits, - and dots, as in bocas-1.clinic.lan"},
+		"a name in capitals":   {smallest + "clinic: {name: Bocas, address: 10.0.0.1}\n", "f:4:16: not a host name", "small letters, digits, - and dots, as in bocas-1.clinic.lan"},
+		"every address":        {smallest + "clinic: {name: a, address: 0.0.0.0}\n", "f:4:28: not the address of one machine", "the one that this machine has in the clinic's network, so that the kit is open to no other"},
+		"an IPv6 address":      {smallest + "clinic: {name: a, address: '::1'}\n", "f:4:28: not an IPv4 address", "as in 192.168.8.2: what this machine has in the clinic's network"},
+		"no port":              {smallest + "clinic: {name: a, address: 10.0.0.1, port: 0}\n", "f:4:44: a port is a number from 1 to 65535", ""},
+		"a digest":             {smallest + "dhis2: {image: 'dhis2/core@sha256:0'}\n", "f:4:16: an image is named by its tag here, not by a digest", "digests do not survive being saved to a file; the image's id is recorded and checked instead"},
+		"no image":             {smallest + "dhis2: {image: 'dhis2/Core:'}\n", "f:4:16: not the name of an image", "as in dhis2/core, or registry.example.org/dhis2/core:2.42.5.2"},
+		"no postgres tag":      {smallest + "postgres: {image: 'h:1/postgis'}\n", "f:4:19: the image has no tag, and what it stands for then moves", "as in ghcr.io/baosystems/postgis:16-3.5"},
+		"a key of later on":    {smallest + "local: {url: http://x, store: y}\n", `f:4:24: unknown key "store" in local`, "local may hold url, database"},
 		"a key twice":          {"name: x\nname: y\n", `f:2:1: not YAML: mapping key "name" already defined at [1:1]`, ""},
 		"broken YAML":          {"name: [x\n", "f:1:7: not YAML: sequence end token ']' not found", ""},
 		"two documents":        {smallest + "---\nname: y\n", "f:5:5: a second document begins here; one is all that is read", ""},
