@@ -28,6 +28,7 @@ type Config struct {
 	Postgres ImageConfig
 	// Clinic is where tablets find the kit's own DHIS2; nil when that is not decided yet, and with Local.
 	Clinic  *ClinicConfig
+	Users   UsersConfig
 	Encrypt EncryptConfig
 }
 
@@ -43,6 +44,15 @@ type LocalConfig struct {
 	URL string
 	// Database is the postgres:// URL of its database, or "". It may hold a password: never print it.
 	Database string
+}
+
+// UsersConfig says where the passwords come from with which people log in on the kit: central gives none away.
+// The zero value gives nobody one.
+type UsersConfig struct {
+	// Generate makes passwords and keeps them in PeopleFile in the kit's directory.
+	Generate bool
+	// File is one with people's own passwords, relative to the kit's directory; "" with Generate.
+	File string
 }
 
 // ImageConfig says from which image a container is made.

@@ -69,6 +69,9 @@ func (p *configParser) known(c *Config) []key {
 			{name: "image", required: true, read: p.text(&c.Postgres.Image, checkTaggedImage),
 				says: "an image of PostgreSQL with PostGIS, with its tag"},
 		}},
+		{name: "users", read: p.users(&c.Users), without: "people are carried and cannot log in",
+			says: "`generate`: prepare makes a password for everybody who works in the scope and keeps it in `" + PeopleFile +
+				"`; or `{file: people.csv}`: a file with the columns username and password, and with name and station if you like"},
 		{name: "encrypt", without: "a key is made for this user", says: "for whom what the kit keeps on disk is encrypted", keys: []key{
 			{name: "recipients", required: true, read: p.list(&c.Encrypt.Recipients, checkRecipient),
 				says: "age public keys, `age1...`"},
@@ -313,6 +316,20 @@ func (p *configParser) selection(target *Selection) func(ast.Node) error {
 			return p.fail(node, "a single one goes into brackets, too", "`all` or a list of codes or uids is wanted here")
 		}
 		*target = Selection{All: true}
+		return nil
+	}
+}
+
+// users returns a reader of `generate` or {file: FILE}.
+func (p *configParser) users(target *UsersConfig) func(ast.Node) error {
+	return func(node ast.Node) error {
+		if _, mapping := node.(ast.MapNode); mapping {
+			return p.mapping(node, "users", []key{{name: "file", required: true, read: p.text(&target.File, nil)}})
+		}
+		if value, err := p.scalar(node); err != nil || value != "generate" {
+			return p.fail(node, "", "`generate` or {file: %s} is wanted here", PeopleFile)
+		}
+		target.Generate = true
 		return nil
 	}
 }

@@ -35,6 +35,12 @@ func TestParseConfig(t *testing.T) {
 			Central: CentralConfig{URL: "https://dhis2.example.org"}, Scope: Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all},
 			DHIS2: ImageConfig{"localhost:5000/dhis2/core"}, Postgres: ImageConfig{"postgis/postgis:15-3.3"},
 			Clinic: &ClinicConfig{Name: "kit", Address: netip.MustParseAddr("10.0.0.1"), Port: 8080}}},
+		"passwords made": {smallest + "users: generate\n", Config{Name: "bocas-1", Central: CentralConfig{URL: "https://dhis2.example.org"},
+			Scope: Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all}, DHIS2: dhis2, Postgres: postgres,
+			Users: UsersConfig{Generate: true}}},
+		"passwords given": {smallest + "users: {file: staff/people.csv}\n", Config{Name: "bocas-1", Central: CentralConfig{URL: "https://dhis2.example.org"},
+			Scope: Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all}, DHIS2: dhis2, Postgres: postgres,
+			Users: UsersConfig{File: "staff/people.csv"}}},
 		"everything": {`
 # a comment
 name: "bocas 1"
@@ -81,7 +87,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		"a misspelt key":       {"nmae: x\n", `f:1:1: unknown key "nmae"`, `did you mean "name"?`},
 		"a misspelt key below": {strings.Replace(smallest, "orgUnits", "orgunit", 1), `f:3:9: unknown key "orgunit" in scope`, `did you mean "orgUnits"?`},
 		"a key one level up":   {"name: x\norgUnits: [A]\n", `f:2:1: unknown key "orgUnits"`, "scope.orgUnits is known: is the line indented as it should be?"},
-		"a key from nowhere":   {"keeper: {}\n", `f:1:1: unknown key "keeper"`, "the file may hold name, central, scope, local, clinic, dhis2, postgres, encrypt"},
+		"a key from nowhere":   {"keeper: {}\n", `f:1:1: unknown key "keeper"`, "the file may hold name, central, scope, local, clinic, dhis2, postgres, users, encrypt"},
 		"two kinds of local":   {smallest + "local: {url: http://x}\nclinic: {name: a, address: 10.0.0.1}\n", "f:5:1: clinic is about the kit's own containers, and local names a DHIS2 that runs already", "leave out local, or this"},
 		"no clinic's address":  {smallest + "clinic: {name: a}\n", "f:4:9: clinic.address is missing", ""},
 		"an address for name":  {smallest + "clinic: {name: 10.0.0.1, address: 10.0.0.1}\n", "f:4:16: not a host name", "small letters, digits, - and dots, as in bocas-1.clinic.lan"},
@@ -119,6 +125,8 @@ func TestParseConfigRefuses(t *testing.T) {
 		"another database":     {smallest + "local: {url: http://x, database: mysql://root:secret@h/d}\n", "f:4:34: not the address of a PostgreSQL database", "as in postgres://dhis@127.0.0.1:5432/dhis2, the password in PGPASSWORD"},
 		"an ssh key":           {smallest + "encrypt: {recipients: [ssh-ed25519 AAAA]}\n", "f:4:24: not an age public key", "it begins with age1: `age-keygen` makes one"},
 		"a damaged key":        {smallest + "encrypt: {recipients: [" + recipient[:61] + "q]}\n", "f:4:24: not an age public key", "it begins with age1: `age-keygen` makes one"},
+		"users as they like":   {smallest + "users: random\n", "f:4:8: `generate` or {file: people.csv} is wanted here", ""},
+		"users of no file":     {smallest + "users: {}\n", "f:4:8: users.file is missing", ""},
 		"no recipients":        {smallest + "encrypt: {recipients: []}\n", "f:4:23: the list is empty", ""},
 	}
 	for name, test := range tests {
