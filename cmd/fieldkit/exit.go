@@ -9,17 +9,39 @@ import (
 
 // The exit codes are a contract with whoever scripts fieldkit. A code that is not listed here means failure.
 const (
-	exitHome        = 0   // done; after reconcile: everything is home
-	exitFailed      = 1   // something went wrong; also: local cannot be reached, the disk is full, doctor found an error
-	exitUsage       = 2   // the command line or fieldkit.yaml is wrong, or --yes is missing
-	exitRefused     = 3   // reconcile: central refused some changes, they are held
-	exitConflicts   = 4   // reconcile: conflicts wait (also when some changes were refused)
-	exitNoSnapshot  = 10  // nothing was prepared in this kit
-	exitLocked      = 11  // another run holds the kit
-	exitWrongKey    = 12  // the snapshot cannot be decrypted with the identity at hand
-	exitCentral     = 20  // central is unreachable, is no DHIS2, or refuses the account
-	exitInterrupted = 130 // a signal
+	exitHome        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitRefused     = 3
+	exitConflicts   = 4
+	exitNoSnapshot  = 10
+	exitLocked      = 11
+	exitWrongKey    = 12
+	exitCentral     = 20
+	exitInterrupted = 130
 )
+
+// ending is one exit code and what it says, for the reference.
+type ending struct {
+	code int
+	says string
+}
+
+// endings lists every exit code.
+func endings() []ending {
+	return []ending{
+		{exitHome, "done; after `reconcile`: everything is home"},
+		{exitFailed, "something went wrong; also: the kit's DHIS2 cannot be reached, the disk is full, `doctor` found an error"},
+		{exitUsage, "the command line or `fieldkit.yaml` is wrong, central knows no such org unit, or `--yes` is missing"},
+		{exitRefused, "`reconcile`: central refused some changes; they are held"},
+		{exitConflicts, "`reconcile`: conflicts wait, also when some changes were refused"},
+		{exitNoSnapshot, "nothing was prepared in this kit"},
+		{exitLocked, "another run holds the kit"},
+		{exitWrongKey, "the snapshot cannot be decrypted with the key at hand"},
+		{exitCentral, "central is unreachable, is no DHIS2 of a supported version, or refuses the account"},
+		{exitInterrupted, "interrupted by a signal: the same command goes on where it stopped"},
+	}
+}
 
 // exitCode says how an error ends the program. Reports end it by report.ExitCode.
 func exitCode(err error) int {

@@ -35,11 +35,13 @@ func runCommands(ctx context.Context, host Host, known []command, arguments []st
 		UsageText:       "fieldkit COMMAND [flags]",
 		Version:         host.Version,
 		HideHelpCommand: true,
-		Writer:          host.Stdout,
-		ErrWriter:       io.Discard, // everything that goes wrong is said once, below
-		ExitErrHandler:  func(*cli.Context, error) {},
-		OnUsageError:    wrongFlag,
-		Action:          noCommand,
+		// What scripts rely on beside the commands.
+		CustomAppHelpTemplate: cli.AppHelpTemplate + contract(),
+		Writer:                host.Stdout,
+		ErrWriter:             io.Discard, // everything that goes wrong is said once, below
+		ExitErrHandler:        func(*cli.Context, error) {},
+		OnUsageError:          wrongFlag,
+		Action:                noCommand,
 	}
 	for _, c := range known {
 		app.Commands = append(app.Commands, c.build(host, &code))
@@ -63,6 +65,20 @@ func commands() []command {
 		reconcileCommand(), reportCommand(), statusCommand(),
 		demoCommand(), versionCommand(),
 	}
+}
+
+// contract is the end of the help: what is read from the environment, and how commands end.
+func contract() string {
+	var b strings.Builder
+	b.WriteString("\nENVIRONMENT:\n")
+	for _, v := range environment() {
+		fmt.Fprintf(&b, "   %-27s%s\n", v.name, v.says)
+	}
+	b.WriteString("\nEXIT CODES:\n")
+	for _, end := range endings() {
+		fmt.Fprintf(&b, "   %3d  %s\n", end.code, end.says)
+	}
+	return b.String()
 }
 
 // command is one command of the command line.
