@@ -21,6 +21,9 @@ var (
 	// ErrCentral means that central cannot be reached, is not a DHIS2 that fieldkit speaks to, or refuses
 	// the account. A *ServerError of central is one.
 	ErrCentral = errors.New("central")
+	// ErrEngine means that the kit's own containers cannot run on this machine: there is no Docker engine that
+	// can be used, or too little memory or disk.
+	ErrEngine = errors.New("engine")
 )
 
 // hinted is an error with a line that says what to do about it.

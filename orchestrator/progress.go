@@ -1,5 +1,7 @@
 package orchestrator
 
+import "time"
+
 // Progress is told what a workflow is doing. A terminal draws it, a script gets plain lines, a test may
 // keep it. Its methods are called from one goroutine at a time and return quickly.
 type Progress interface {
@@ -8,6 +10,8 @@ type Progress interface {
 	// Count says how far the present step has come: done of total, in units named by what ("patients").
 	// Total is 0 while it is not known; done never falls within a step.
 	Count(what string, done, total int64)
+	// Waiting says, about once a second, for what the present step waits and for how long it has.
+	Waiting(what string, elapsed time.Duration)
 	// Note says something worth reading once, a whole line without a full stop.
 	Note(text string)
 }
@@ -20,6 +24,9 @@ func (Quiet) Step(string) {}
 
 // Count does nothing.
 func (Quiet) Count(string, int64, int64) {}
+
+// Waiting does nothing.
+func (Quiet) Waiting(string, time.Duration) {}
 
 // Note does nothing.
 func (Quiet) Note(string) {}

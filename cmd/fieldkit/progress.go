@@ -53,6 +53,19 @@ func (p *barProgress) Count(what string, done, total int64) {
 	_ = p.bar.Set64(done) // a bar that cannot be drawn stops nothing
 }
 
+// Waiting draws one line that lives as long as the step.
+func (p *barProgress) Waiting(what string, elapsed time.Duration) {
+	if p.bar == nil {
+		p.bar = progressbar.NewOptions64(-1,
+			progressbar.OptionSetWriter(p.host.Stderr),
+			progressbar.OptionSetElapsedTime(false),
+			progressbar.OptionClearOnFinish(),
+		)
+	}
+	p.bar.Describe(fmt.Sprintf("waiting for %s: %d s", what, int(elapsed.Seconds())))
+	_ = p.bar.Add(1)
+}
+
 func (p *barProgress) Note(text string) {
 	p.clear()
 	p.host.say("%s", text)
@@ -99,6 +112,18 @@ func (p *lineProgress) Count(what string, done, total int64) {
 		}
 	}
 	p.host.say("%s", line)
+}
+
+func (p *lineProgress) Waiting(what string, elapsed time.Duration) {
+	now := p.host.Now()
+	if p.began.IsZero() {
+		p.began, p.last = now, now
+		return
+	}
+	if now.Sub(p.last) >= every {
+		p.last = now
+		p.host.say("waiting for %s: %d s", what, int(elapsed.Seconds()))
+	}
 }
 
 func (p *lineProgress) Note(text string) { p.host.say("%s", text) }
