@@ -11,6 +11,8 @@ type Settings struct {
 	// letter or digit. It must be the kit's own, and never change while its volumes exist: everything that
 	// is made is named and found by it.
 	Project string
+	// Directory is the kit's own, for the label by which Compose says where a project lives; may be "".
+	Directory string
 	// Override is the path of the user's compose.override.yaml, "" when there is none.
 	Override string
 	// DHIS2Image and PostgresImage are full references with tag, e.g. "dhis2/core:2.42.5.2".
