@@ -47,6 +47,8 @@ type PrepareReceipt struct {
 	// Metadata and Load say what became of it on the kit; Load is of the last run alone.
 	Metadata *snapshot.MetadataReceipt `json:"metadata"`
 	Load     *snapshot.LoadReceipt     `json:"load"`
+	// People says who can log in on the kit; nil where fieldkit.yaml gives nobody a password.
+	People *PeopleReceipt `json:"people,omitempty"`
 	// Differing counts the records that the kit gives back otherwise than central gave them, Missing those
 	// that it does not give back at all.
 	Differing int `json:"differing"`
@@ -68,11 +70,15 @@ type PrepareReceipt struct {
 // not overwritten: they keep their base and travel on. The error is an ErrUsage for an org unit, program or
 // data set that central does not know, ErrCentral when central cannot be used.
 func (k *Kit) Prepare(ctx context.Context, options PrepareOptions) (*PrepareReceipt, error) {
+	people, err := k.readPeople()
+	if err != nil {
+		return nil, err
+	}
 	central, err := k.connectCentral(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &preparation{kit: k, options: options, central: central, receipt: &PrepareReceipt{Began: k.options.Now()}}
+	p := &preparation{kit: k, options: options, central: central, people: people, receipt: &PrepareReceipt{Began: k.options.Now()}}
 	if err := p.resolve(ctx); err != nil {
 		return nil, err
 	}
@@ -99,6 +105,9 @@ type preparation struct {
 	keys           *snapshot.Keys
 	about          snapshot.About
 	receipt        *PrepareReceipt
+	// people are the passwords of fieldkit.yaml, nil without; accounts what became of them on the kit.
+	people   *roster
+	accounts *localAccounts
 }
 
 // resolve finds the scope at central.
@@ -291,6 +300,9 @@ func (p *preparation) loadMetadata(ctx context.Context, taken *snapshot.Snapshot
 	if err != nil {
 		return err
 	}
+	if err := p.noteAccounts(ctx, metadata); err != nil {
+		return err
+	}
 	if p.receipt.Metadata, err = snapshot.LoadMetadata(ctx, p.local, metadata, p.scope); err != nil {
 		return err
 	}
@@ -298,8 +310,10 @@ func (p *preparation) loadMetadata(ctx context.Context, taken *snapshot.Snapshot
 		p.warn(fmt.Errorf("the kit does not take %s %s: %s %s", refused.Class, refused.UID, refused.Code, refused.Reason))
 	}
 	// A session keeps the org units that its account had when it began: begin another.
-	p.local, err = p.kit.connectLocal(ctx)
-	return err
+	if p.local, err = p.kit.connectLocal(ctx); err != nil {
+		return err
+	}
+	return p.givePasswords(ctx, metadata)
 }
 
 func (p *preparation) loadInto(ctx context.Context, taken *snapshot.Snapshot, w *snapshot.Writer) error {

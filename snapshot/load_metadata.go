@@ -133,7 +133,7 @@ func (l *metadataLoading) readTarget(ctx context.Context) error {
 		return err
 	}
 	l.target.Defaults = defaults
-	if l.target.Users, err = l.readUsers(ctx); err != nil {
+	if l.target.Users, err = UsersOn(ctx, l.local, l.metadata); err != nil {
 		return fmt.Errorf("users: %w", err)
 	}
 	l.receipt.Defaults = l.metadata.Defaults().Mapping(defaults)
@@ -145,10 +145,10 @@ func (l *metadataLoading) readTarget(ctx context.Context) error {
 	return nil
 }
 
-// readUsers learns which of the metadata's user names the target has, and under which uids.
-func (l *metadataLoading) readUsers(ctx context.Context) (map[string]string, error) {
+// UsersOn finds which of the metadata's user names a server has: their uids there, by name in lower case.
+func UsersOn(ctx context.Context, server *dhis2api.Client, metadata Metadata) (map[string]string, error) {
 	var names []string
-	for _, raw := range l.metadata["users"] {
+	for _, raw := range metadata["users"] {
 		var user struct{ Username string }
 		if err := json.Unmarshal(raw, &user); err != nil {
 			return nil, err
@@ -158,7 +158,7 @@ func (l *metadataLoading) readUsers(ctx context.Context) (map[string]string, err
 	users := map[string]string{}
 	for chunk := range slices.Chunk(names, idsAtOnce) {
 		query := dhis2api.ListQuery{Fields: "id,username", Filters: []string{"username:in:[" + strings.Join(chunk, ",") + "]"}}
-		for user, err := range dhis2api.ListAs[dhis2api.User](ctx, l.local, "users", query) {
+		for user, err := range dhis2api.ListAs[dhis2api.User](ctx, server, "users", query) {
 			if err != nil {
 				return nil, err
 			}

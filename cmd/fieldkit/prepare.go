@@ -43,6 +43,9 @@ func printReceipt(w io.Writer, receipt *orchestrator.PrepareReceipt) {
 	if receipt.Carried > 0 {
 		fmt.Fprintf(w, "%d changes of the trip before are not home yet and travel on\n", receipt.Carried)
 	}
+	if people := receipt.People; people != nil {
+		fmt.Fprintf(w, "%d people can log in with the passwords of the kit; `fieldkit cards` prints them\n", people.Ready)
+	}
 	if receipt.Verified {
 		fmt.Fprintln(w, "read back and compared: the kit has everything, alike")
 	} else {
