@@ -52,6 +52,7 @@ func simulated(t *testing.T, version string) string {
 type world struct {
 	t              *testing.T
 	central, local *dhis2api.Client
+	database       string // of local; empty without access
 	kitDir         string
 	environment    map[string]string
 	random         *rand.Rand
@@ -103,7 +104,7 @@ func acceptance(t *testing.T, centralURL, localURL, database string) {
 }
 
 func newWorld(t *testing.T, centralURL, localURL, database string) *world {
-	w := &world{t: t, ids: map[string]string{}, metadata: map[string][]map[string]any{}, kitDir: t.TempDir()}
+	w := &world{t: t, ids: map[string]string{}, metadata: map[string][]map[string]any{}, kitDir: t.TempDir(), database: database}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed of the ids: %d", seed)
 	w.random = rand.New(rand.NewPCG(seed, 0))
@@ -493,6 +494,9 @@ func (w *world) reconcile(planOnly bool) *report.Report {
 	r, err := kit.Reconcile(w.t.Context(), orchestrator.ReconcileOptions{PlanOnly: planOnly})
 	if err := errors.Join(err, kit.Close()); err != nil {
 		w.t.Fatalf("reconcile: %v", err)
+	}
+	if by := r.Candidates.By; w.database != "" && by != report.ByTransaction {
+		w.t.Errorf("the changes were found by %s: %s", by, r.Candidates.Reason)
 	}
 	return r
 }

@@ -30,7 +30,7 @@ func (p *preparation) unfinished(ctx context.Context, t *trip) (*carriage, error
 	if !p.about.Server.Same(s.Manifest().Central()) {
 		return nil, sameServer(ctx, Central, p.central, s.Manifest().Central())
 	}
-	c, err := newComparison(ctx, t, s, p.central, p.local, p.kit.options.Progress)
+	c, err := p.kit.newComparison(ctx, t, s, p.central, p.local)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,9 @@ import (
 	"slices"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api/dhis2db"
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator/report"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
 )
@@ -24,6 +26,9 @@ type comparison struct {
 	run                    int
 	// circumstances tells what the answer to an operation depended on, beside what was sent.
 	circumstances *circumstances
+	// openDatabase opens the database of the kit's DHIS2; found says how the candidates were found.
+	openDatabase func(context.Context) (*dhis2db.Database, error)
+	found        report.Candidates
 }
 
 // view is what a look at some roots shows: both servers as they are now, and the changes, which are in the

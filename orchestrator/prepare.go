@@ -210,7 +210,7 @@ func (p *preparation) take(ctx context.Context) error {
 	if errors.As(err, &mismatch) {
 		// fieldkit.yaml or central changed since the interrupted run: what that took is of no use.
 		p.kit.options.Progress.Note(fmt.Sprintf("beginning trip %s again: %v", p.trip.id, mismatch))
-		if err := errors.Join(snapshot.Discard(p.trip.snapshotDir(), snapshot.Loaded), snapshot.Discard(p.trip.snapshotDir(), snapshot.Taken)); err != nil {
+		if err := errors.Join(snapshot.Discard(p.trip.snapshotDir(), snapshot.Loaded), snapshot.Discard(p.trip.snapshotDir(), snapshot.Taken), p.trip.forgetMark(ctx)); err != nil {
 			return err
 		}
 		w, err = snapshot.OpenWriter(p.trip.snapshotDir(), snapshot.Taken, p.keys, p.about, snapshot.WriterOptions{Now: p.kit.options.Now})
@@ -332,7 +332,13 @@ func (p *preparation) loadInto(ctx context.Context, taken *snapshot.Snapshot, w 
 	if p.receipt.Load, err = snapshot.Load(ctx, taken, p.local, w, options); err != nil {
 		return err
 	}
+	if err := p.noteMark(ctx); err != nil {
+		return err
+	}
 	if err := snapshot.Take(ctx, p.local, w, snapshot.TakeOptions{Progress: p.progress("reading back"), Warn: p.warn}); err != nil {
+		return err
+	}
+	if err := p.settleMark(ctx); err != nil {
 		return err
 	}
 	return w.Finish()

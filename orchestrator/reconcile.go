@@ -122,13 +122,13 @@ func (k *Kit) compareTrip(ctx context.Context, t *trip) (*comparison, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newComparison(ctx, t, taken, central, local, k.options.Progress)
+	return k.newComparison(ctx, t, taken, central, local)
 }
 
-func newComparison(ctx context.Context, t *trip, s *snapshot.Snapshot, central, local *dhis2api.Client, progress Progress) (*comparison, error) {
-	progress.Step("reading the snapshot")
+func (k *Kit) newComparison(ctx context.Context, t *trip, s *snapshot.Snapshot, central, local *dhis2api.Client) (*comparison, error) {
+	k.options.Progress.Step("reading the snapshot")
 	c := &comparison{
-		trip: t, scope: s.Scope(), central: central, local: local,
+		trip: t, scope: s.Scope(), central: central, local: local, openDatabase: k.openDatabase,
 		centralForm:   snapshot.Canonical{Zone: central.Zone()},
 		localForm:     snapshot.Canonical{Zone: local.Zone()},
 		circumstances: &circumstances{central: central},
@@ -229,6 +229,7 @@ func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time,
 	if err := foretell(result, did.predicted); err != nil {
 		return nil, err
 	}
+	result.Candidates = c.found
 	result.Started, result.Finished = started, k.options.Now()
 	result.Closed = !planOnly && result.Sums.Held == 0 && result.Sums.Open == 0
 	if err := addDeparture(ctx, c.trip.journal, result); err != nil {

@@ -33,6 +33,9 @@ type Report struct {
 	Sums   Sums            `json:"sums"`
 	ByKind map[string]Sums `json:"byKind"`
 
+	// Candidates says how this run found what the kit may have changed.
+	Candidates Candidates `json:"candidates"`
+
 	Conflicts []Conflict `json:"conflicts"`
 	Refusals  []Refusal  `json:"refusals"`
 	// Waiting holds what was not sent, or could not be taken, because it depends on something held.
@@ -46,6 +49,22 @@ type Report struct {
 	// NotLoaded holds what prepare could not bring to the kit, so what the clinic worked without.
 	NotLoaded []Refusal `json:"notLoaded,omitempty"`
 	Warnings  []string  `json:"warnings,omitempty"`
+}
+
+// The ways in which candidates are found.
+const (
+	ByTransaction = "transactionId"
+	ByComparison  = "comparison"
+)
+
+// Candidates says how the records were found that the kit may have changed. The changes are the same either way.
+type Candidates struct {
+	// By is ByTransaction, in the kit's own database, or ByComparison of everything in scope.
+	By string `json:"by"`
+	// Reason says why everything was compared; empty else.
+	Reason string `json:"reason,omitempty"`
+	// Records counts them: people, events of programs without registration, relationships, forms.
+	Records int `json:"records"`
 }
 
 // Central says which server the trip belongs to.
