@@ -1,5 +1,5 @@
-# fieldkit: `make` lists what can be made. All set-up is done here: a machine needs Go, make and, for the
-# browser test, apt or a Chromium.
+# fieldkit: `make` lists what can be made. All set-up is done here: a machine needs Go and make; on Debian and
+# Ubuntu the rest is installed (Chromium, PostgreSQL, Docker), elsewhere the tests that need it say they are skipped.
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -25,13 +25,17 @@ build: ## build bin/fieldkit and bin/dhis2sim
 	@go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
 
 .PHONY: test
-test: chromium ## run every test
+test: chromium postgres ## run every test; those of the stack on a Docker engine of their own where none answers
 	@go vet $(PACKAGES)
 	@if command -v "$$(go env CC)" > /dev/null; then \
 	   echo 'with the race detector: $(RACE)'; \
 	   CGO_ENABLED=1 go test -race -short $(RACE); \
 	 else echo 'no C compiler here, so without the race detector'; fi
-	@go test -timeout 9m $(PACKAGES)
+	@.tools/engine run go test -timeout 9m $(PACKAGES)
+
+.PHONY: images
+images: ## make the stand-in images of PostgreSQL and DHIS2 in the engine at DOCKER_HOST
+	@.tools/images/build
 
 .PHONY: lint
 lint: ## check formatting, import directions and what the linters know
@@ -47,7 +51,7 @@ bench: ## measure what has a benchmark
 
 .PHONY: soak
 soak: ## run the long tests: full numbers, faults, memory
-	@FIELDKIT_SOAK=1 go test -count 1 -timeout 4h -v -run Soak $(PACKAGES)
+	@FIELDKIT_SOAK=1 .tools/engine run go test -count 1 -timeout 4h -v -run Soak $(PACKAGES)
 
 .PHONY: acceptance
 acceptance: ## run the whole loop on two servers: CENTRAL=url LOCAL=url [LOCAL_DATABASE=url]
@@ -57,7 +61,13 @@ acceptance: ## run the whole loop on two servers: CENTRAL=url LOCAL=url [LOCAL_D
 	 FIELDKIT_ACCEPTANCE_LOCAL_DATABASE='$(LOCAL_DATABASE)' \
 	 go test -count 1 -timeout 30m -v -run '^TestAcceptance' ./orchestrator/...
 
-# The browser that the report's test opens it in.
-.PHONY: chromium
+# The browser that the report's test opens it in, and the database that some tests need.
+.PHONY: chromium postgres
 chromium:
 	@.tools/chromium
+postgres:
+	@.tools/postgres || echo 'the tests that need it are skipped' >&2
+
+.PHONY: docs
+docs: ## build the documentation into bin/docs, strictly
+	@.tools/docs
