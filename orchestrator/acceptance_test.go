@@ -58,6 +58,7 @@ type world struct {
 	random         *rand.Rand
 	ids            map[string]string
 	metadata       map[string][]map[string]any
+	now            func() time.Time
 }
 
 func acceptance(t *testing.T, centralURL, localURL, database string) {
@@ -470,7 +471,7 @@ func (w *world) nextTrip(first *report.Report) {
 func (w *world) open() *orchestrator.Kit {
 	w.t.Helper()
 	kit, err := orchestrator.Open(orchestrator.OpenOptions{
-		Dir: w.kitDir, Getenv: w.getenv, Now: time.Now, ConfigDirectory: filepath.Join(w.kitDir, ".config"), Version: "acceptance",
+		Dir: w.kitDir, Getenv: w.getenv, Now: w.now, ConfigDirectory: filepath.Join(w.kitDir, ".config"), Version: "acceptance",
 	})
 	if err != nil {
 		w.t.Fatal(err)
