@@ -8,11 +8,16 @@ import (
 )
 
 // localDatabase is the postgres:// URL of the database of the kit's DHIS2; "" where fieldkit has no access to it.
-func (k *Kit) localDatabase(context.Context) (string, error) {
-	if k.config.Local == nil {
-		return "", nil
+// That of the kit's own containers is reached as long as they run.
+func (k *Kit) localDatabase(ctx context.Context) (string, error) {
+	if !k.ownStack() {
+		return k.config.Local.Database, nil
 	}
-	return k.config.Local.Database, nil
+	s, err := k.openStack(ctx)
+	if err != nil || s == nil {
+		return "", err
+	}
+	return s.databaseURL(ctx)
 }
 
 // openDatabase connects to the database of the kit's DHIS2. The error is a *dhis2db.CompareAllError where there

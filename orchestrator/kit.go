@@ -36,6 +36,10 @@ type OpenOptions struct {
 	Version string
 	// RequestsPerSecond bounds what central is asked; 0 is no bound.
 	RequestsPerSecond float64
+	// Machine is the machine that the kit's own containers run on; the real one when nil.
+	Machine Machine
+	// ConnectEngine reaches the Docker engine; the one that DOCKER_HOST names, or the usual one, when nil.
+	ConnectEngine func(ctx context.Context) (Engine, error)
 }
 
 // Kit is one kit's directory, held by this run until Close.
@@ -44,6 +48,8 @@ type Kit struct {
 	config  *Config
 	options OpenOptions
 	lock    *flock.Flock
+	// engine is the Docker engine, once it was reached.
+	engine Engine
 }
 
 // Open reads the kit's fieldkit.yaml and takes its lock. The error is a ConfigError for a file that is missing
@@ -51,6 +57,12 @@ type Kit struct {
 func Open(options OpenOptions) (*Kit, error) {
 	if options.Progress == nil {
 		options.Progress = Quiet{}
+	}
+	if options.Machine == nil {
+		options.Machine = thisMachine{}
+	}
+	if options.ConnectEngine == nil {
+		options.ConnectEngine = func(ctx context.Context) (Engine, error) { return ConnectDocker(ctx, options.Getenv("DOCKER_HOST")) }
 	}
 	config, err := LoadConfig(filepath.Join(options.Dir, ConfigFile))
 	if err != nil {
@@ -73,10 +85,14 @@ func Open(options OpenOptions) (*Kit, error) {
 
 // Close lets the kit go. It may be called twice.
 func (k *Kit) Close() error {
-	if k.lock == nil {
-		return nil
+	var err error
+	if k.engine != nil {
+		err, k.engine = k.engine.Close(), nil
 	}
-	return k.lock.Unlock()
+	if k.lock != nil {
+		err = errors.Join(err, k.lock.Unlock())
+	}
+	return err
 }
 
 // Config is what fieldkit.yaml says.
@@ -94,9 +110,15 @@ func (k *Kit) connectCentral(ctx context.Context) (*dhis2api.Client, error) {
 
 // connectLocal connects to the kit's DHIS2.
 func (k *Kit) connectLocal(ctx context.Context) (*dhis2api.Client, error) {
-	if k.config.Local == nil {
-		return nil, WithHint(errors.New("this version of fieldkit cannot run the kit's own containers yet"),
-			"run a DHIS2 of central's version beside it and name it in %s: local: {url: http://127.0.0.1:8080}", ConfigFile)
+	if k.ownStack() {
+		s, err := k.openStack(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if s == nil {
+			return nil, WithHint(fmt.Errorf("%w: the kit has no DHIS2 yet", ErrNoSnapshot), "fieldkit prepare")
+		}
+		return s.connect(ctx)
 	}
 	return k.connect(ctx, Local, k.config.Local.URL, k.clientOptions())
 }

@@ -82,7 +82,7 @@ func (k *Kit) Prepare(ctx context.Context, options PrepareOptions) (*PrepareRece
 	if err := p.resolve(ctx); err != nil {
 		return nil, err
 	}
-	if p.local, err = k.connectLocal(ctx); err != nil {
+	if err := p.reachLocal(ctx); err != nil {
 		return nil, err
 	}
 	if strings.TrimRight(central.BaseURL(), "/") == strings.TrimRight(p.local.BaseURL(), "/") {
@@ -105,6 +105,10 @@ type preparation struct {
 	keys           *snapshot.Keys
 	about          snapshot.About
 	receipt        *PrepareReceipt
+	// stack is the kit's own containers, nil without.
+	stack *stack
+	// elsewhere tells that the data of the trip before is not on the kit, and need not be.
+	elsewhere bool
 	// people are the passwords of fieldkit.yaml, nil without; accounts what became of them on the kit.
 	people   *roster
 	accounts *localAccounts
@@ -152,17 +156,23 @@ func (p *preparation) begin(ctx context.Context) error {
 		if p.trip, err = p.kit.newTrip(ctx); err != nil {
 			return err
 		}
+		if err := p.settle(ctx); err != nil {
+			return err
+		}
 		return p.trip.setState(ctx, tripPreparing)
 	case err != nil:
 		return err
-	case latest.state != tripReady && latest.state != tripClosed:
+	case latest.state != tripReady && latest.state != tripClosed && !p.elsewhere:
 		p.trip = latest
 		return nil
 	}
 	if err := p.confirm(ctx, fmt.Sprintf("load central's data anew into %s", p.local.BaseURL())); err != nil {
 		return errors.Join(err, latest.close())
 	}
-	carried, err := p.unfinished(ctx, latest)
+	carried := &carriage{}
+	if !p.elsewhere {
+		carried, err = p.unfinished(ctx, latest)
+	}
 	if err := errors.Join(err, latest.close()); err != nil {
 		return err
 	}
@@ -170,6 +180,9 @@ func (p *preparation) begin(ctx context.Context) error {
 		return err
 	}
 	if err := carried.write(ctx, p.trip.journal); err != nil {
+		return errors.Join(err, p.trip.close())
+	}
+	if err := p.settle(ctx); err != nil {
 		return errors.Join(err, p.trip.close())
 	}
 	return p.trip.setState(ctx, tripPreparing)
@@ -399,6 +412,9 @@ func (p *preparation) finish(ctx context.Context) error {
 		return err
 	}
 	if err := p.trip.journal.SetFact(ctx, factReceipt, string(kept)); err != nil {
+		return err
+	}
+	if err := p.loaded(); err != nil {
 		return err
 	}
 	return p.trip.setState(ctx, tripReady)

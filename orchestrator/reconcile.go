@@ -60,6 +60,11 @@ func (k *Kit) reconcile(ctx context.Context, t *trip, options ReconcileOptions) 
 	if err != nil {
 		return nil, err
 	}
+	if !options.PlanOnly {
+		if err := k.lookedAt(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return result, t.journal.EndRun(ctx, c.run, fmt.Sprintf("exit %d", result.ExitCode()), k.options.Now())
 }
 
