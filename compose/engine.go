@@ -3,13 +3,17 @@ package compose
 import (
 	"context"
 	"errors"
-	"io"
+	"fmt"
+	"io/fs"
 	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
 // Engine is a Docker engine that was reached. It may be used from several goroutines.
-type Engine struct{}
+type Engine struct{ docker docker }
 
 // EngineInfo is what an engine says about itself and its machine.
 type EngineInfo struct {
@@ -25,38 +29,61 @@ type EngineInfo struct {
 // Connect reaches the engine at host, e.g. "unix:///var/run/docker.sock"; "" is the environment's
 // (DOCKER_HOST), and without that Docker's usual socket. The API version is negotiated. An engine that
 // cannot be used is an *EngineError.
-func Connect(ctx context.Context, host string) (*Engine, error) { return nil, errors.New("not yet") }
+func Connect(ctx context.Context, host string) (*Engine, error) {
+	docker, err := newDocker(host)
+	if err != nil {
+		return nil, &EngineError{Host: host, Fault: EngineAbsent, Err: err}
+	}
+	fault := func(fault EngineFault, err error) (*Engine, error) {
+		docker.close()
+		return nil, &EngineError{Host: docker.host(), Fault: fault, Err: err}
+	}
+	_, system, newest, _, components, err := docker.version(ctx)
+	switch {
+	case ctx.Err() != nil:
+		docker.close()
+		return nil, ctx.Err()
+	case errors.Is(err, fs.ErrPermission) || err != nil && strings.Contains(err.Error(), "permission denied"):
+		return fault(EngineNoPermission, err)
+	case err != nil && docker.isUnreachable(err):
+		return fault(EngineAbsent, nil) // the client's words say no more
+	case err != nil:
+		return fault(EngineAbsent, err)
+	case slices.ContainsFunc(components, func(name string) bool { return strings.Contains(name, "Podman") }):
+		return fault(EnginePodman, nil)
+	case system != "linux":
+		return fault(EngineNotLinux, nil)
+	case older(newest, 1, 41):
+		return fault(EngineTooOld, fmt.Errorf("it speaks version %s of the API", newest))
+	}
+	return &Engine{docker}, nil
+}
+
+// older tells whether a version such as "1.41" is below major.minor.
+func older(version string, major, minor int) bool {
+	a, b, _ := strings.Cut(version, ".")
+	x, errX := strconv.Atoi(a)
+	y, errY := strconv.Atoi(b)
+	return errX == nil && errY == nil && (x < major || x == major && y < minor)
+}
 
 // Close gives the connections back. The engine must not be used afterwards.
-func (e *Engine) Close() error { return nil }
+func (e *Engine) Close() error { return e.docker.close() }
 
 // Info asks the engine about itself.
 func (e *Engine) Info(ctx context.Context) (EngineInfo, error) {
-	return EngineInfo{}, errors.New("not yet")
-}
-
-// Up makes the engine run the stack: networks, volumes and containers that are missing are made, those that
-// differ from what the stack says are made anew (volumes never), and what belongs to the project but not to
-// the stack is removed. It ends when PostgreSQL is healthy and DHIS2 was started; DHIS2 has no health check,
-// whoever needs it waits for its answers. tell hears each step before it is taken, in words for a person.
-//
-// changed is true when anything was done. Called again it does nothing; after an interruption it goes on.
-// No image is pulled: a missing one is ErrNoImage, before anything is touched. Other errors: *VolumeError,
-// *PortError, *ServiceError.
-func (e *Engine) Up(ctx context.Context, stack *Stack, tell func(step string)) (changed bool, err error) {
-	return false, errors.New("not yet")
-}
-
-// Down stops and removes a project's containers and networks, and keeps its volumes. It may be called
-// twice, and for a project that never was.
-func (e *Engine) Down(ctx context.Context, project string) error { return errors.New("not yet") }
-
-// Destroy is Down, and removes the volumes with all data. It may be called twice.
-func (e *Engine) Destroy(ctx context.Context, project string) error { return errors.New("not yet") }
-
-// Restart stops a service's container gently and starts it again, and ends as soon as it is started.
-func (e *Engine) Restart(ctx context.Context, project, service string) error {
-	return errors.New("not yet")
+	info, apart, err := e.docker.info(ctx)
+	if err != nil {
+		return EngineInfo{}, fmt.Errorf("asking the Docker engine about its machine: %w", err)
+	}
+	info.Local = !apart && strings.HasPrefix(e.docker.host(), "unix://")
+	switch info.Architecture { // the engine says what uname does
+	case "x86_64":
+		info.Architecture = "amd64"
+	case "aarch64":
+		info.Architecture = "arm64"
+	}
+	return info, nil
 }
 
 // ServiceState is how one container of a project is.
@@ -65,7 +92,7 @@ type ServiceState struct {
 	Container   string         // its name
 	Image       string         // the reference it was made from
 	ImageID     string         // "sha256:..."
-	Running     bool           //
+	Running     bool           // now, not about to be started again
 	Status      string         // Docker's word: "created", "running", "restarting", "exited", "paused", "dead"
 	Health      string         // "starting", "healthy", "unhealthy"; "" without a health check
 	ExitCode    int            // of the last end, while not running
@@ -78,22 +105,35 @@ type ServiceState struct {
 
 // State lists a project's containers by service name. A project without any is an empty list.
 func (e *Engine) State(ctx context.Context, project string) ([]ServiceState, error) {
-	return nil, errors.New("not yet")
+	containers, err := e.containers(ctx, project)
+	var states []ServiceState
+	for _, container := range containers {
+		states = append(states, container.ServiceState)
+	}
+	slices.SortStableFunc(states, func(a, b ServiceState) int { return strings.Compare(a.Service, b.Service) })
+	return states, err
 }
 
-// LogOptions choose what Logs writes.
-type LogOptions struct {
-	Service    string    // "" is all
-	Tail       int       // the last so many lines of each service; 0 is all
-	Since      time.Time // zero is from the beginning
-	Follow     bool      // goes on until ctx ends, which is no error then
-	Timestamps bool      // the engine's time before each line
+// containers inspects all containers of a project.
+func (e *Engine) containers(ctx context.Context, project string) ([]inspected, error) {
+	containers, err := e.docker.containers(ctx, project)
+	if err != nil {
+		return nil, fmt.Errorf("listing the containers of %s: %w", project, err)
+	}
+	return containers, nil
 }
 
-// Logs writes a project's container logs line by line. With more than one service each line begins with
-// the service's name and " | ".
-func (e *Engine) Logs(ctx context.Context, project string, options LogOptions, w io.Writer) error {
-	return errors.New("not yet")
+// find returns a project's container of a service.
+func (e *Engine) find(ctx context.Context, project, service string) (inspected, error) {
+	containers, err := e.containers(ctx, project)
+	if err != nil {
+		return inspected{}, err
+	}
+	at := slices.IndexFunc(containers, func(container inspected) bool { return container.service == service })
+	if at < 0 {
+		return inspected{}, &ServiceError{Service: service, Why: "has no container"}
+	}
+	return containers[at], nil
 }
 
 // Volume is one of a project's volumes.
@@ -106,5 +146,14 @@ type Volume struct {
 
 // Volumes lists a project's volumes by key. A project without any is an empty list.
 func (e *Engine) Volumes(ctx context.Context, project string) ([]Volume, error) {
-	return nil, errors.New("not yet")
+	seen, err := e.docker.volumes(ctx, project)
+	if err != nil {
+		return nil, fmt.Errorf("listing the volumes of %s: %w", project, err)
+	}
+	var volumes []Volume
+	for _, volume := range seen {
+		volumes = append(volumes, Volume{Key: volume.key, Name: volume.name, Created: volume.created, PostgresMajor: volume.major})
+	}
+	slices.SortFunc(volumes, func(a, b Volume) int { return strings.Compare(a.Key+a.Name, b.Key+b.Name) })
+	return volumes, nil
 }
