@@ -13,7 +13,9 @@ func environment() []variable {
 		{"FIELDKIT_LOCAL_TOKEN", "with `local`: a personal access token at the kit's DHIS2"},
 		{"FIELDKIT_LOCAL_USER", "with `local` and no token: the account there"},
 		{"FIELDKIT_LOCAL_PASSWORD", "its password"},
+		{"PGPASSWORD", "with `local.database`: the password of that database"},
 		{"FIELDKIT_IDENTITY_FILE", "a file with the secret age key that reads the snapshot"},
 		{"FIELDKIT_PASSPHRASE", "a passphrase that reads the snapshot instead"},
+		{"DOCKER_HOST", "where the Docker engine listens, as in `unix:///run/user/1000/docker.sock`"},
 	}
 }

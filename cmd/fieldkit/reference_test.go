@@ -7,9 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/dhis2-fieldkit/fieldkit/compose"
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator"
 	"github.com/google/go-cmp/cmp"
 	"github.com/urfave/cli/v2"
@@ -32,6 +34,7 @@ func TestReference(t *testing.T) {
 	}
 	tables := map[string]func() string{
 		"commands": commandTables, "keys": keyTable, "environment": environmentTable, "exit codes": exitTable,
+		"compose keys": composeTable,
 	}
 	want := generated.ReplaceAllStringFunc(string(content), func(part string) string {
 		fields := generated.FindStringSubmatch(part)
@@ -166,6 +169,35 @@ func exitTable() string {
 	return table([]string{"code", ""}, rows)
 }
 
+// composeTable lists the keys that an override may hold, those below one beside it.
+func composeTable() string {
+	rows, below := [][]string{}, map[string][]string{}
+	for _, path := range compose.RealisedKeys() {
+		parts := slices.DeleteFunc(strings.Split(path, "."), func(part string) bool { return part == "[]" })
+		for i, part := range parts {
+			if part == "*" {
+				parts[i] = "NAME"
+			}
+		}
+		// A service's keys are what most are about: services.NAME.KEY; of others the two first belong together.
+		head := min(len(parts), 3)
+		if parts[0] != "services" {
+			head = min(len(parts), 1)
+		}
+		key := strings.Join(parts[:head], ".")
+		if _, known := below[key]; !known {
+			rows, below[key] = append(rows, []string{key}), nil
+		}
+		if rest := strings.TrimSuffix(strings.Join(parts[head:], "."), ".NAME"); rest != "" && rest != "NAME" {
+			below[key] = append(below[key], "`"+rest+"`")
+		}
+	}
+	for i, row := range rows {
+		rows[i] = []string{"`" + row[0] + "`", strings.Join(below[row[0]], ", ")}
+	}
+	return table([]string{"key", "below it"}, rows)
+}
+
 // table writes a table in Markdown.
 func table(head []string, rows [][]string) string {
 	var b strings.Builder
@@ -184,6 +216,7 @@ func table(head []string, rows [][]string) string {
 }
 
 // TestEnvironmentIsListed finds the variables that the code names, and those that it puts together, in the list.
+// Package compose is left out: it reads none, and its variables are those of its own compose file.
 func TestEnvironmentIsListed(t *testing.T) {
 	listed := map[string]bool{}
 	for _, v := range environment() {
@@ -194,7 +227,7 @@ func TestEnvironmentIsListed(t *testing.T) {
 		_, _ = orchestrator.Credentials(side, func(name string) string { named[name] = "Credentials"; return "" }, nil)
 	}
 	literal := regexp.MustCompile(`"(FIELDKIT_[A-Z_]*[A-Z]|PG[A-Z]+|DOCKER_[A-Z]+)"`)
-	for _, root := range []string{".", "../../orchestrator", "../../snapshot", "../../compose", "../../dhis2api"} {
+	for _, root := range []string{".", "../../orchestrator", "../../snapshot", "../../dhis2api"} {
 		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || filepath.Base(path) == "environment.go" {
 				return err
