@@ -43,7 +43,7 @@ func passwordWeakness(password, username string) string {
 
 // newPassword makes a password that can be read out, typed on a tablet and satisfies DHIS2: Kivota.mesu472.
 // Syllables of any language's letters, one capital, at its start, and what needs the second keyboard at its
-// end; nothing that looks like something else (0 and o, 1 and l). There are 2^38 of them, each as likely as the
+// end; nothing that looks like something else (0 and o, 1 and l). There are 2^39 of them, each as likely as the
 // others, and DHIS2 checks some ten a second.
 func newPassword(random io.Reader, username string) (string, error) {
 	const consonants, vowels, digits = "bdfgkmnprstvz", "aeiou", "23456789"
@@ -100,7 +100,7 @@ func sealPassword(password string) (string, error) {
 }
 
 func sealWith(password string, salt []byte) (string, error) {
-	const rounds, length = 100_000, 32
+	const rounds, length = 20_000, 32
 	key, err := pbkdf2.Key(sha256.New, password, salt, rounds, length)
 	if err != nil {
 		return "", fmt.Errorf("cannot seal a password: %w", err)

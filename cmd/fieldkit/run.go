@@ -60,7 +60,7 @@ func runCommands(ctx context.Context, host Host, known []command, arguments []st
 // commands lists all commands, in the order of a trip.
 func commands() []command {
 	return []command{
-		initCommand(), doctorCommand(), prepareCommand(),
+		initCommand(), doctorCommand(), prepareCommand(), cardsCommand(),
 		upCommand(), downCommand(),
 		reconcileCommand(), reportCommand(), statusCommand(),
 		demoCommand(), versionCommand(),
