@@ -2,12 +2,15 @@ package dhis2sim
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
 // account is the user on whose behalf a request runs.
@@ -36,9 +39,10 @@ func (a *account) reference() object {
 // logins knows who may come in. It has its own lock, because reading requests log in too.
 type logins struct {
 	mu        sync.Mutex
-	passwords map[string]string   // user uid
+	passwords map[string]string   // by user uid: the password, or its hash where it is stored
+	proven    map[string]string   // passwords that were checked against a hash, by hash
 	sessions  map[string]string   // session id to user uid, empty once evicted
-	tokens    map[string]*token   // by key
+	tokens    map[string]*token   // by hash of the key
 	accounts  map[string]*account // by user uid, of one generation of the metadata
 	since     int                 // that generation
 }
@@ -109,9 +113,9 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (*account,
 	if username, password, ok := r.BasicAuth(); ok {
 		user := s.userNamed(username)
 		uid := text(user["id"])
+		right := s.logins.admits(uid, password) && user["disabled"] != true
+		opened := false
 		s.logins.mu.Lock()
-		stored, known := s.logins.passwords[uid]
-		right := known && stored == password && user["disabled"] != true
 		if right {
 			if cookie, err := r.Cookie(sessionCookie); err != nil || s.logins.sessions[cookie.Value] != uid {
 				id := randomHex(16)
@@ -119,6 +123,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (*account,
 					s.logins.sessions = map[string]string{}
 				}
 				s.logins.sessions[id] = uid
+				opened = true
 				http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: id, Path: "/", HttpOnly: true})
 			}
 		}
@@ -126,6 +131,12 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (*account,
 		if !right {
 			writeError(w, http.StatusUnauthorized, "", "Unauthorized")
 			return nil, false
+		}
+		if opened && s.storage != nil {
+			if err := s.storage.loggedIn(r.Context(), uid, s.now()); err != nil {
+				refuseUnstored(w, r, err)
+				return nil, false
+			}
 		}
 		return s.account(uid), true
 	}
@@ -153,7 +164,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (*account,
 
 func (s *Server) authenticateToken(w http.ResponseWriter, r *http.Request, key string) (*account, bool) {
 	s.logins.mu.Lock()
-	t := s.logins.tokens[key]
+	t := s.logins.tokens[keyHash(key)]
 	fresh := t != nil && !t.met
 	if t != nil && r.URL.Path == "/api/me" {
 		t.met = true
@@ -185,12 +196,57 @@ func (s *Server) EvictSessions() {
 
 // setPassword gives a user a password.
 func (s *Server) setPassword(uid, password string) {
+	if s.storage != nil {
+		password = hashPassword(password)
+		s.changed.note(objectKey{"users", uid})
+	}
 	s.logins.mu.Lock()
 	defer s.logins.mu.Unlock()
 	if s.logins.passwords == nil {
 		s.logins.passwords = map[string]string{}
 	}
 	s.logins.passwords[uid] = password
+}
+
+// admits tells whether a password is a user's.
+func (l *logins) admits(uid, password string) bool {
+	l.mu.Lock()
+	stored, known := l.passwords[uid]
+	proven := l.proven[stored]
+	l.mu.Unlock()
+	switch {
+	case !known || !isHash(stored):
+		return known && stored == password
+	case proven != "":
+		return proven == password
+	case bcrypt.CompareHashAndPassword([]byte(stored), []byte(password)) != nil:
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.proven == nil {
+		l.proven = map[string]string{}
+	}
+	l.proven[stored] = password
+	return true
+}
+
+// hashPassword is what DHIS2 stores of a password, which is at most 72 bytes long.
+func hashPassword(password string) string {
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
+	if err != nil {
+		return hashPassword(newUID()) // one that nobody knows
+	}
+	return string(hash)
+}
+
+// isHash tells a stored hash from a password in memory; a password of that form would be one that nobody chose.
+func isHash(stored string) bool { return strings.HasPrefix(stored, "$2a$") && len(stored) == 60 }
+
+// keyHash is what is kept of a token's key.
+func keyHash(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:])
 }
 
 // addToken makes a personal access token of a user and returns its key, which is shown only once.
@@ -206,7 +262,8 @@ func (s *Server) addToken(uid, user string, expires time.Time) string {
 	if s.logins.tokens == nil {
 		s.logins.tokens = map[string]*token{}
 	}
-	s.logins.tokens[key] = &token{uid: uid, user: user, expires: expires}
+	s.logins.tokens[keyHash(key)] = &token{uid: uid, user: user, expires: expires}
+	s.changed.note(tokensCollection)
 	return key
 }
 

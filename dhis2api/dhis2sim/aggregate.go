@@ -17,6 +17,7 @@ type aggregateStore struct {
 	valueKeys   []dataValueKey
 	completions map[completionKey]*completion
 	forms       []completionKey
+	changed     changes
 }
 
 type dataValueKey struct{ dataElement, period, orgUnit, categoryOptionCombo, attributeOptionCombo string }
@@ -44,11 +45,17 @@ func (a *aggregateStore) put(key dataValueKey, value *aggregateValue) {
 		a.valueKeys = append(a.valueKeys, key)
 	}
 	a.values[key] = value
+	a.changed.note(key)
 }
 
 // purge removes for good what was deleted.
 func (a *aggregateStore) purge() {
-	maps.DeleteFunc(a.values, func(_ dataValueKey, v *aggregateValue) bool { return v.deleted })
+	for key, v := range a.values {
+		if v.deleted {
+			delete(a.values, key)
+			a.changed.note(key)
+		}
+	}
 	a.valueKeys = slices.DeleteFunc(a.valueKeys, func(key dataValueKey) bool { return a.values[key] == nil })
 }
 
@@ -57,6 +64,7 @@ func (a *aggregateStore) complete(key completionKey, c *completion) {
 		a.forms = append(a.forms, key)
 	}
 	a.completions[key] = c
+	a.changed.note(key)
 }
 
 func (s *Server) aggregateRoutes() {
@@ -519,6 +527,7 @@ func (s *Server) importCompletion(summary *aggregateSummary, index int, sent obj
 
 func (s *Server) removeCompletion(key completionKey) {
 	delete(s.aggregate.completions, key)
+	s.aggregate.changed.note(key)
 	s.aggregate.forms = slices.DeleteFunc(s.aggregate.forms, func(k completionKey) bool { return k == key })
 }
 

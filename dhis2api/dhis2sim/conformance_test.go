@@ -21,38 +21,72 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api/internal/postgrestest"
 )
 
 // TestConformance replays what real DHIS2 servers answered. Conversations build on each other, so all are
 // played on one server in file order; a -run pattern chooses whose differences are reported.
 func TestConformance(t *testing.T) {
-	for _, version := range []string{"2.41.9.1", "2.42.5.2", "2.43.1"} {
+	for _, version := range versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			server, err := New(Options{Version: version})
 			if err != nil {
 				t.Fatal(err)
 			}
-			files, err := filepath.Glob(filepath.Join("..", "testdata", "conformance", version, "*.json"))
-			if err != nil || len(files) == 0 {
-				t.Fatalf("no recordings of %s: %v", version, err)
-			}
-			replay := replay{server: server, said: map[string]bool{}}
-			for _, file := range files {
-				raw, err := os.ReadFile(file)
-				if err != nil {
+			playAll(t, version, server, func() http.Handler { return server })
+		})
+	}
+}
+
+// A server with a database answers like one without, though it is started anew before every conversation.
+func TestConformanceWithDatabase(t *testing.T) {
+	cluster := postgrestest.Start(t)
+	for _, version := range versions() {
+		t.Run(version, func(t *testing.T) {
+			database := Database{URL: cluster.Database(t)}
+			var server *Server
+			start := func() http.Handler {
+				if server != nil {
+					server.Close()
+				}
+				var err error
+				if server, err = Open(t.Context(), Options{Version: version}, database); err != nil {
 					t.Fatal(err)
 				}
-				var c conversation
-				if err := json.Unmarshal(raw, &c); err != nil {
-					t.Fatalf("%s: %v", file, err)
-				}
-				differences := replay.play(c)
-				t.Run(c.Conversation, func(t *testing.T) {
-					for _, d := range differences {
-						t.Error(d)
-					}
-				})
+				return server
+			}
+			playAll(t, version, start(), start)
+			server.Close()
+		})
+	}
+}
+
+func versions() []string { return []string{"2.41.9.1", "2.42.5.2", "2.43.1"} }
+
+// playAll plays a version's conversations, each on what next returns.
+func playAll(t *testing.T, version string, server http.Handler, next func() http.Handler) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("..", "testdata", "conformance", version, "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no recordings of %s: %v", version, err)
+	}
+	replay := replay{server: server, said: map[string]bool{}}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c conversation
+		if err := json.Unmarshal(raw, &c); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		replay.server = next()
+		differences := replay.play(c)
+		t.Run(c.Conversation, func(t *testing.T) {
+			for _, d := range differences {
+				t.Error(d)
 			}
 		})
 	}

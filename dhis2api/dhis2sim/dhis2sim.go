@@ -10,7 +10,8 @@
 // is a user seen from what he may do; a fault is a misbehaviour that a test asked for.
 //
 // A Server starts as a fresh DHIS2 does: one account (admin/district), the default category objects and
-// nothing else. Everything lives in memory, behind one lock.
+// nothing else. Everything lives in memory, behind one lock; a server with a database also keeps it there, in the tables of
+// a real one, and answers for nothing before that is done.
 package dhis2sim
 
 import (
@@ -18,6 +19,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,9 +40,13 @@ type Server struct {
 	minor   int // 41, 42 or 43
 	mux     *http.ServeMux
 
+	storage storage     // nil: everything is in memory only
+	stale   atomic.Bool // memory does not hold what the storage holds
+
 	// mu guards everything below down to the blank line. A request that only reads holds it for reading;
 	// any other, and a job, for writing.
 	mu         sync.RWMutex
+	changed    changes
 	metadata   *metadataStore
 	tasks      map[string]*task // by KIND/UID
 	tracker    *trackerStore
@@ -50,16 +56,27 @@ type Server struct {
 	settings   map[string]string         // of the system, those that were set
 	userValues map[string]map[string]any // user uid, user setting
 	counters   map[string]int            // SEQUENTIAL values given out, by attribute and key
-	reserved   map[string]bool           // RANDOM values given out, by attribute and value
+	reserved   map[string]reservation    // RANDOM values given out, by attribute and value
 
 	referrals referrals
 	logins    logins
 	jobs      jobs
+	pending   sync.WaitGroup // changes that wait for their time, see slowly
 	faults    faults
 }
 
-// New returns a fresh server. It fails when the version is not one that can be simulated.
+// New returns a fresh server that keeps everything in memory. It fails when the version is not one that can be simulated.
 func New(options Options) (*Server, error) {
+	s, err := emptyServer(options)
+	if err != nil {
+		return nil, err
+	}
+	s.populate()
+	return s, nil
+}
+
+// emptyServer is a server with nothing in it, not even an account.
+func emptyServer(options Options) (*Server, error) {
 	if options.Version == "" {
 		options.Version = "2.42.5.2"
 	}
@@ -69,6 +86,7 @@ func New(options Options) (*Server, error) {
 	if options.Zone == nil {
 		options.Zone = time.UTC
 	}
+	var err error
 	s := &Server{
 		options:    options,
 		mux:        http.NewServeMux(),
@@ -81,18 +99,12 @@ func New(options Options) (*Server, error) {
 		settings:   map[string]string{},
 		userValues: map[string]map[string]any{},
 		counters:   map[string]int{},
-		reserved:   map[string]bool{},
+		reserved:   map[string]reservation{},
 	}
-	for minor := 41; minor <= 43; minor++ {
-		if strings.HasPrefix(options.Version+".", fmt.Sprintf("2.%d.", minor)) {
-			s.minor = minor
-		}
-	}
-	if s.minor == 0 {
-		return nil, fmt.Errorf("cannot simulate DHIS2 %q: 2.41, 2.42 and 2.43 are known", options.Version)
+	if s.minor, err = minorOf(options.Version); err != nil {
+		return nil, err
 	}
 	s.faults.seen = map[string]int{}
-	s.populate()
 	s.systemRoutes()
 	s.taskRoutes()
 	s.userRoutes()
@@ -102,6 +114,16 @@ func New(options Options) (*Server, error) {
 	s.reservedValueRoutes()
 	s.trackerRoutes()
 	return s, nil
+}
+
+// minorOf is the minor version, 42 of "2.42.5.2".
+func minorOf(version string) (int, error) {
+	for minor := 41; minor <= 43; minor++ {
+		if strings.HasPrefix(version+".", fmt.Sprintf("2.%d.", minor)) {
+			return minor, nil
+		}
+	}
+	return 0, fmt.Errorf("cannot simulate DHIS2 %q: 2.41, 2.42 and 2.43 are known", version)
 }
 
 // object is one metadata object as JSON: what was imported and what the server adds to it.

@@ -5,13 +5,15 @@ import (
 	"encoding/hex"
 	"io"
 	"net/http"
+	"strings"
 )
 
 // fileResource is one uploaded file.
 type fileResource struct {
 	record   object // as the API shows it
 	content  []byte
-	assigned bool // a value refers to it
+	key      string // where DHIS2 would store it: "dataValue/" and a UUID
+	assigned bool   // a value refers to it
 }
 
 // fileKnown tells whether a file of that uid was uploaded.
@@ -21,6 +23,7 @@ func (s *Server) fileKnown(uid string) bool { return s.files[uid] != nil }
 func (s *Server) assignFile(uid string) {
 	if f := s.files[uid]; f != nil {
 		f.assigned = true
+		s.changed.note(fileKey(uid))
 	}
 }
 
@@ -66,6 +69,18 @@ func (f *fileResource) shown(status string) object {
 	return shown
 }
 
+// storageKey is a new place to store a file of a domain ("DATA_VALUE") at.
+func storageKey(domain string) string {
+	words := strings.Split(strings.ToLower(domain), "_")
+	for i, word := range words[1:] {
+		if word != "" {
+			words[i+1] = strings.ToUpper(word[:1]) + word[1:]
+		}
+	}
+	id := randomHex(16)
+	return strings.Join(words, "") + "/" + id[:8] + "-" + id[8:12] + "-" + id[12:16] + "-" + id[16:20] + "-" + id[20:]
+}
+
 func (s *Server) uploadFile(w http.ResponseWriter, r *http.Request, caller *account) {
 	uploaded, header, err := r.FormFile("file")
 	if err != nil {
@@ -98,11 +113,12 @@ func (s *Server) uploadFile(w http.ResponseWriter, r *http.Request, caller *acco
 	}
 	sum := md5.Sum(content) //nolint:gosec // as above
 	now := s.timestamp(s.now())
-	f := &fileResource{content: content, record: object{
+	f := &fileResource{content: content, key: storageKey(domain), record: object{
 		"id": uid, "name": header.Filename, "displayName": header.Filename, "domain": domain, "contentType": contentType,
 		"contentLength": len(content), "contentMd5": hex.EncodeToString(sum[:]), "created": now, "lastUpdated": now,
 		"createdBy": caller.reference(), "lastUpdatedBy": caller.reference(), "user": caller.reference(),
 	}}
 	s.files[uid] = f
+	s.changed.note(fileKey(uid))
 	writeMessage(w, http.StatusAccepted, "OK", "", object{"responseType": "FileResource", "fileResource": f.shown("PENDING")})
 }

@@ -33,18 +33,19 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, h handler, exclus
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	out := newAnswer(w.Header())
-	func() {
-		if exclusive {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-		} else {
-			s.mu.RLock()
-			defer s.mu.RUnlock()
-		}
+	run := s.read
+	if exclusive {
+		run = s.write
+	}
+	if err := run(r.Context(), func() {
 		if caller, ok := s.authenticate(out, r); ok {
 			h(out, r, caller)
 		}
-	}()
+	}); err != nil {
+		out.status = http.StatusOK
+		out.body.Reset()
+		refuseUnstored(out, r, err)
+	}
 	w.WriteHeader(out.status)
 	_, _ = w.Write(out.body.Bytes()) // the client has gone; nobody is left to tell
 }

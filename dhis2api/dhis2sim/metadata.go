@@ -1,6 +1,7 @@
 package dhis2sim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -176,9 +177,12 @@ func (s *Server) Seed(metadata io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("read metadata: %w", err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	report := s.importMetadata(b, metadataOptions{strategy: "CREATE_AND_UPDATE", atomic: true}, s.account(adminUID))
+	var report metadataReport
+	if err := s.write(context.Background(), func() {
+		report = s.importMetadata(b, metadataOptions{strategy: "CREATE_AND_UPDATE", atomic: true}, s.account(adminUID))
+	}); err != nil {
+		return fmt.Errorf("import metadata: %w", err)
+	}
 	for _, t := range report.TypeReports {
 		for _, o := range t.ObjectReports {
 			return fmt.Errorf("import metadata: %s %s: %s %s", t.Klass, o.UID, o.ErrorReports[0].ErrorCode, o.ErrorReports[0].Message)

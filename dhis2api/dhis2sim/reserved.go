@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -108,12 +109,29 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request, n, days int, a
 			writeError(w, http.StatusBadRequest, "", err.Error())
 			return
 		}
+		expires := now.AddDate(0, 0, days)
+		s.changed.note(countersCollection)
+		if randomly(segments) {
+			s.reserved[r.PathValue("uid")+" "+value] = reservation{key, now, expires}
+			s.changed.note(reservedCollection)
+		}
 		values = append(values, object{
 			"ownerObject": "TRACKEDENTITYATTRIBUTE", "ownerUid": r.PathValue("uid"), "key": key, "value": value,
-			"created": s.timestamp(now), "expiryDate": s.timestamp(now.AddDate(0, 0, days)),
+			"created": s.timestamp(now), "expiryDate": s.timestamp(expires),
 		})
 	}
 	writeJSON(w, http.StatusOK, answer(values))
+}
+
+// reservation is what is kept of a reserved value. Only random ones are reserved: a counter gives no number twice.
+type reservation struct {
+	key              string
+	created, expires time.Time
+}
+
+// randomly tells whether a pattern's values are random.
+func randomly(segments []segment) bool {
+	return slices.ContainsFunc(segments, func(s segment) bool { return s.method == "RANDOM" })
 }
 
 // nextValue makes a value that was not given out before. The key is the pattern with everything filled in but
@@ -150,8 +168,7 @@ func (s *Server) nextValue(attribute string, segments []segment, parameters url.
 			}
 		}
 		value = strings.Join(filled, "")
-		if !s.reserved[attribute+" "+value] && len(s.tracker.holders(attribute, value)) == 0 {
-			s.reserved[attribute+" "+value] = true
+		if _, taken := s.reserved[attribute+" "+value]; !taken && len(s.tracker.holders(attribute, value)) == 0 {
 			return key, value, nil
 		}
 	}

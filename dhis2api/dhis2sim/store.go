@@ -13,6 +13,7 @@ type metadataStore struct {
 	classes map[string]*classStore
 	// generation grows with every change; what is computed from metadata is kept for one generation.
 	generation int
+	changed    changes
 }
 
 // classStore keeps the objects of one class in the order in which they came.
@@ -27,6 +28,7 @@ func newMetadataStore() *metadataStore { return &metadataStore{classes: map[stri
 // put stores an object under its id, over the one that was there.
 func (m *metadataStore) put(class string, o object) {
 	m.generation++
+	m.changed.note(objectKey{class, text(o["id"])})
 	c := m.classes[class]
 	if c == nil {
 		c = &classStore{byUID: map[string]int{}, byCode: map[string]string{}}
@@ -56,6 +58,7 @@ func (m *metadataStore) remove(class, uid string) {
 		return
 	}
 	m.generation++
+	m.changed.note(objectKey{class, uid})
 	delete(c.byCode, text(c.list[place]["code"]))
 	delete(c.byUID, uid)
 	c.list = slices.Delete(slices.Clone(c.list), place, place+1)

@@ -1,6 +1,7 @@
 package dhis2sim
 
 import (
+	"context"
 	"io"
 	"maps"
 	"net/http"
@@ -39,6 +40,7 @@ func (s *Server) systemRoutes() {
 	s.handle("POST /api/systemSettings/{key}", s.setSystemSetting)
 	s.handle("DELETE /api/systemSettings/{key}", func(w http.ResponseWriter, r *http.Request, _ *account) {
 		delete(s.settings, r.PathValue("key"))
+		s.changed.note(settingsCollection)
 		w.WriteHeader(http.StatusNoContent)
 	})
 
@@ -173,7 +175,10 @@ func (s *Server) storeSettings(w http.ResponseWriter, settings map[string]string
 			return
 		}
 	}
-	s.slowly(func() { maps.Copy(s.settings, settings) })
+	s.slowly(func() {
+		maps.Copy(s.settings, settings)
+		s.changed.note(settingsCollection)
+	})
 	writeMessage(w, http.StatusOK, "OK", "System settings imported", nil)
 }
 
@@ -192,10 +197,10 @@ func (s *Server) slowly(change func()) {
 		change()
 		return
 	}
+	s.pending.Add(1)
 	time.AfterFunc(time.Second, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		change()
+		defer s.pending.Done()
+		_ = s.write(context.Background(), change) // it was answered long ago
 	})
 }
 
@@ -260,6 +265,7 @@ func (s *Server) setDataStoreValue(w http.ResponseWriter, r *http.Request, _ *ac
 			s.dataStore[namespace] = map[string]any{}
 		}
 		s.dataStore[namespace][key] = value
+		s.changed.note(dataStoreCollection)
 		if exists {
 			writeMessage(w, http.StatusOK, "OK", "Key updated: '"+key+"'", nil)
 			return
@@ -275,6 +281,7 @@ func (s *Server) deleteDataStoreValue(w http.ResponseWriter, r *http.Request, _ 
 		return
 	}
 	delete(s.dataStore[namespace], key)
+	s.changed.note(dataStoreCollection)
 	if len(s.dataStore[namespace]) == 0 {
 		delete(s.dataStore, namespace)
 	}
@@ -288,6 +295,7 @@ func (s *Server) deleteNamespace(w http.ResponseWriter, r *http.Request, _ *acco
 		return
 	}
 	delete(s.dataStore, namespace)
+	s.changed.note(dataStoreCollection)
 	writeMessage(w, http.StatusOK, "OK", "Namespace deleted: '"+namespace+"'", nil)
 }
 

@@ -22,10 +22,16 @@ func (s *Server) startTask(w http.ResponseWriter, r *http.Request, kind string, 
 		entry := object{"uid": id, "id": id, "level": "INFO", "category": kind, "time": s.timestamp(s.now()), "message": message, "completed": completed}
 		t.notifications = append([]object{entry}, t.notifications...)
 	}
-	s.later(func() {
-		note("Process started", false)
-		t.summary = work()
-		note("Process completed", true)
+	s.later(job{
+		run: func() {
+			note("Process started", false)
+			t.summary = work()
+			note("Process completed", true)
+		},
+		failed: func() {
+			t.notifications, t.summary = nil, nil
+			note("Process failed", true)
+		},
 	})
 	w.Header().Set("Location", baseURL(r)+"/api/system/tasks/"+kind)
 	writeMessage(w, http.StatusOK, "OK", "Initiated "+kind, object{

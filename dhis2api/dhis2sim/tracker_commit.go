@@ -32,6 +32,7 @@ func (i *importer) commit() *bundleReport {
 	}
 	for e := range i.touched {
 		e.updated, e.updatedBy = i.now, i.by
+		i.tracker.changed.note(e)
 	}
 	return bundle
 }
@@ -93,6 +94,7 @@ func (i *importer) saveEntity(in *entityInput) bool {
 	} else if e == nil {
 		return false
 	}
+	i.tracker.changed.note(e)
 	if i.minor == 41 {
 		e.storedBy = i.caller.username
 	}
@@ -146,6 +148,7 @@ func (i *importer) saveEnrollment(in *enrollmentInput) bool {
 	} else if i.minor == 41 {
 		e.storedBy = "" // DHIS2 2.41 loses it on update
 	}
+	i.tracker.changed.note(e)
 	e.updated, e.updatedBy = i.now, i.by
 	e.createdAtClient, e.updatedAtClient = in.CreatedAtClient.at, in.UpdatedAtClient.at
 	e.unit = i.sharedUID("organisationUnits", in.OrgUnit)
@@ -208,7 +211,7 @@ func (i *importer) newNotes(in []noteInput) []note {
 			continue
 		}
 		i.tracker.notes[string(n.UID)] = true
-		out = append(out, note{uid: string(n.UID), value: string(n.Value), storedBy: i.storedBy(n.StoredBy), stored: i.now, createdBy: i.by})
+		out = append(out, note{number: i.tracker.nextNumber(), uid: string(n.UID), value: string(n.Value), storedBy: i.storedBy(n.StoredBy), stored: i.now, createdBy: i.by})
 	}
 	return out
 }
@@ -236,6 +239,7 @@ func (i *importer) saveEvent(in *eventInput) bool {
 	} else if i.minor == 41 {
 		e.storedBy = "" // DHIS2 2.41 loses it on update
 	}
+	i.tracker.changed.note(e)
 	e.updated, e.updatedBy = i.now, i.by
 	e.createdAtClient, e.updatedAtClient = in.CreatedAtClient.at, in.UpdatedAtClient.at
 	e.unit = i.sharedUID("organisationUnits", in.OrgUnit)

@@ -107,7 +107,8 @@ func (s *Server) overrideOwnership(w http.ResponseWriter, r *http.Request, calle
 		return
 	}
 	now := s.tracker.tick(s.now())
-	e.touch(e.updatedBy, now)
+	s.tracker.touch(e, e.updatedBy, now)
+	s.changed.note(temporaryCollection)
 	s.tracker.temporary[temporaryOwner{caller.uid, e.uid, p.uid}] = now + instant(temporaryOwnership.Milliseconds())
 	writeMessage(w, http.StatusOK, "OK", "Temporary Ownership granted", nil)
 }
@@ -162,6 +163,7 @@ func (s *Server) addDuplicate(w http.ResponseWriter, r *http.Request, caller *ac
 	now := s.tracker.tick(s.now())
 	d := &potentialDuplicate{newUID(), original, duplicate, "OPEN", caller.username, now, now}
 	s.tracker.duplicates = append(s.tracker.duplicates, d)
+	s.changed.note(d)
 	writeJSON(w, http.StatusOK, d.shownAlone(s))
 }
 
@@ -226,5 +228,6 @@ func (s *Server) changeDuplicate(w http.ResponseWriter, r *http.Request, caller 
 		return
 	}
 	d.status, d.updated = status, s.tracker.tick(s.now())
+	s.changed.note(d)
 	w.WriteHeader(http.StatusOK)
 }

@@ -191,27 +191,30 @@ func (s *Server) note(job *trackerJob, level, message string, completed bool) {
 
 // startImport queues an import and answers with its job.
 func (s *Server) startImport(w http.ResponseWriter, r *http.Request, caller *account, in *payload, p importParams) {
-	job := &trackerJob{uid: newUID()}
-	s.tracker.reports[job.uid] = job
-	s.note(job, "INFO", "Tracker import started", false)
-	s.later(func() {
+	started := &trackerJob{uid: newUID()}
+	s.tracker.reports[started.uid] = started
+	s.note(started, "INFO", "Tracker import started", false)
+	s.later(job{run: func() {
 		report := s.importTracker(caller, in, p)
 		for i := range report.Validation.Warnings {
 			// DHIS2 stores a job's report under one name of this field and reads it under another.
 			report.Validation.Warnings[i].WarningCode = ""
 		}
-		job.report = report
+		started.report = report
 		level := "INFO"
 		if report.Status == "ERROR" {
 			level = "ERROR"
 		}
-		s.note(job, level, fmt.Sprintf("Import complete with status %s", report.Status), true)
-	})
-	location := baseURL(r) + "/tracker/jobs/" + job.uid
-	response := object{"id": job.uid, "location": location, "responseType": "TrackerJob"}
+		s.note(started, level, fmt.Sprintf("Import complete with status %s", report.Status), true)
+	}, failed: func() {
+		started.report = nil
+		s.note(started, "ERROR", "Import failed: could not open JPA EntityManager for transaction", true)
+	}})
+	location := baseURL(r) + "/tracker/jobs/" + started.uid
+	response := object{"id": started.uid, "location": location, "responseType": "TrackerJob"}
 	if s.minor == 41 {
-		location = baseURL(r) + "/api/tracker/jobs/" + job.uid
-		response = object{"id": job.uid, "location": location}
+		location = baseURL(r) + "/api/tracker/jobs/" + started.uid
+		response = object{"id": started.uid, "location": location}
 	}
 	w.Header().Set("Location", location)
 	writeMessage(w, http.StatusOK, "OK", "Tracker job added", response)

@@ -333,14 +333,15 @@ func (s *Server) addNote(k kind) handler {
 			q.refuse(badRequest("Note `%s` already exists.", uid))
 		}
 		var notes *[]note
+		var noted any
 		switch k {
 		case kindEnrollment:
 			if e := s.tracker.enrollments[r.PathValue("uid")]; e != nil && !e.deleted && q.mayReadEnrollment(e) {
-				notes = &e.notes
+				notes, noted = &e.notes, e
 			}
 		case kindEvent:
 			if e := s.tracker.events[r.PathValue("uid")]; e != nil && !e.deleted && q.mayReadEvent(e) {
-				notes = &e.notes
+				notes, noted = &e.notes, e
 			}
 		}
 		if notes == nil {
@@ -351,11 +352,12 @@ func (s *Server) addNote(k kind) handler {
 			return
 		}
 		n := note{
-			uid: string(uidOr(looseText(uid))), value: value, storedBy: text(sent["storedBy"]), stored: s.tracker.tick(s.now()),
+			number: s.tracker.nextNumber(), uid: string(uidOr(looseText(uid))), value: value, storedBy: text(sent["storedBy"]), stored: s.tracker.tick(s.now()),
 			createdBy: s.tracker.person(person{caller.uid, caller.username, caller.firstName, caller.surname}),
 		}
 		s.tracker.notes[n.uid] = true
 		*notes = append(*notes, n)
+		s.changed.note(noted)
 		sent["note"] = n.uid
 		writeJSON(w, http.StatusOK, sent)
 	}

@@ -100,6 +100,7 @@ type dataValue struct {
 
 // note is a remark on an enrollment or event.
 type note struct {
+	number               int64 // as of other tracker objects
 	uid, value, storedBy string
 	stored               instant
 	createdBy            *person
@@ -183,6 +184,7 @@ type trackerStore struct {
 	fileOwners map[string]string // uid of the tracked entity or event whose value refers to a file
 	numbers    int64
 	clock      instant // the last time that was given out
+	changed    changes
 }
 
 // temporaryOwner is who broke the glass for whom.
@@ -225,12 +227,14 @@ func (t *trackerStore) person(p person) *person {
 
 func (t *trackerStore) addEntity(e *trackedEntity) {
 	e.number = t.nextNumber()
+	t.changed.note(e)
 	t.entities[e.uid] = e
 	t.entityList = append(t.entityList, e)
 }
 
 func (t *trackerStore) addEnrollment(e *enrollment) {
 	e.number = t.nextNumber()
+	t.changed.note(e)
 	t.enrollments[e.uid] = e
 	if e.trackedEntity == nil {
 		return // hidden: in no list
@@ -244,6 +248,7 @@ func (t *trackerStore) addEnrollment(e *enrollment) {
 
 func (t *trackerStore) addEvent(e *event) {
 	e.number = t.nextNumber()
+	t.changed.note(e)
 	t.events[e.uid] = e
 	t.eventList = append(t.eventList, e)
 	if e.enrollment != nil && e.enrollment.trackedEntity != nil {
@@ -253,8 +258,16 @@ func (t *trackerStore) addEvent(e *event) {
 
 func (t *trackerStore) addRelationship(r *relationship) {
 	r.number = t.nextNumber()
+	t.changed.note(r)
+	t.relate(r)
+}
+
+// relate makes the store know a relationship, and its ends know of it.
+func (t *trackerStore) relate(r *relationship) {
 	t.relationships[r.uid] = r
-	t.relationshipsBy[r.key()] = r
+	if !r.deleted {
+		t.relationshipsBy[r.key()] = r
+	}
 	for i, item := range []relationshipItem{r.from, r.to} {
 		if i == 1 && item.uid() == r.from.uid() {
 			continue
@@ -307,6 +320,7 @@ func (t *trackerStore) setOwner(e *trackedEntity, program, unit string) {
 		e.owners = slices.Delete(e.owners, i, i+1)
 		break
 	}
+	t.changed.note(e)
 	o := programOwner{program, unit}
 	e.owners = append(e.owners, o)
 	held := t.byOwner[o]
@@ -354,6 +368,7 @@ func (t *trackerStore) holders(attribute, value string) []*trackedEntity {
 
 // setValue stores the value of an attribute; an empty one removes it.
 func (t *trackerStore) setValue(e *trackedEntity, attribute, value, storedBy string, now instant) {
+	t.changed.note(e)
 	i := slices.IndexFunc(e.attributes, func(v attributeValue) bool { return v.attribute == attribute })
 	if index := t.byValue[attribute]; index != nil {
 		if i >= 0 {
@@ -393,6 +408,7 @@ func (t *trackerStore) deleteEntity(e *trackedEntity, by *person, now instant) {
 		t.setValue(e, e.attributes[len(e.attributes)-1].attribute, "", "", now)
 	}
 	e.deleted, e.updated, e.updatedBy = true, now, by
+	t.changed.note(e)
 }
 
 // deleteEnrollment marks an enrollment and all below it as deleted, which cancels it.
@@ -404,12 +420,14 @@ func (t *trackerStore) deleteEnrollment(e *enrollment, by *person, now instant) 
 	}
 	t.deleteRelationships(e.relationships, by, now)
 	e.deleted, e.status, e.updated, e.updatedBy = true, "CANCELLED", now, by
-	e.trackedEntity.touch(by, now)
+	t.changed.note(e)
+	t.touch(e.trackedEntity, by, now)
 }
 
 // touch notes that a tracked entity changed because something below it was deleted. DHIS2 then fills its
 // client times too where the client sent none.
-func (e *trackedEntity) touch(by *person, now instant) {
+func (t *trackerStore) touch(e *trackedEntity, by *person, now instant) {
+	t.changed.note(e)
 	e.updated, e.updatedBy = now, by
 	if !e.createdAtClient.set() {
 		e.createdAtClient = e.created
@@ -423,8 +441,10 @@ func (e *trackedEntity) touch(by *person, now instant) {
 func (t *trackerStore) deleteEvent(e *event, by *person, now instant) {
 	t.deleteRelationships(e.relationships, by, now)
 	e.deleted, e.updated, e.updatedBy = true, now, by
+	t.changed.note(e)
 	if entity := e.trackedEntity(); entity != nil {
-		entity.touch(by, now)
+		t.touch(entity, by, now)
+		t.changed.note(e.enrollment)
 		e.enrollment.updated, e.enrollment.updatedBy, e.enrollment.updatedAtClient = now, by, now
 		if !e.enrollment.createdAtClient.set() {
 			e.enrollment.createdAtClient = e.enrollment.created
@@ -444,8 +464,9 @@ func (t *trackerStore) deleteRelationships(all []*relationship, by *person, now 
 func (t *trackerStore) deleteRelationship(r *relationship, by *person, now instant) {
 	delete(t.relationshipsBy, r.key())
 	r.deleted, r.updated = true, now
+	t.changed.note(r)
 	for _, e := range r.origins() {
-		e.touch(by, now)
+		t.touch(e, by, now)
 	}
 }
 
@@ -483,6 +504,7 @@ func (t *trackerStore) purge(kind string) {
 		if !relationshipGone(r) {
 			return false
 		}
+		t.changed.note(r)
 		delete(t.relationshipsBy, r.key())
 		for _, item := range []relationshipItem{r.from, r.to} {
 			if list := item.relationships(); list != nil {
@@ -495,6 +517,7 @@ func (t *trackerStore) purge(kind string) {
 		if !eventGone(e) {
 			return false
 		}
+		t.changed.note(e)
 		delete(t.events, e.uid)
 		t.forgetNotes(e.notes)
 		if e.enrollment != nil {
@@ -506,6 +529,7 @@ func (t *trackerStore) purge(kind string) {
 		if !enrollmentGone(e) {
 			return false
 		}
+		t.changed.note(e)
 		delete(t.enrollments, e.uid)
 		t.forgetNotes(e.notes)
 		of := e.trackedEntity
@@ -516,7 +540,9 @@ func (t *trackerStore) purge(kind string) {
 		if !entityGone(e) {
 			return false
 		}
+		t.changed.note(e)
 		delete(t.entities, e.uid)
+		t.changed.note(temporaryCollection)
 		for _, o := range e.owners {
 			t.byOwner[o] = slices.DeleteFunc(t.byOwner[o], func(other *trackedEntity) bool { return other == e })
 		}

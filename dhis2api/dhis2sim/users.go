@@ -77,6 +77,7 @@ func (s *Server) setUserSetting(w http.ResponseWriter, r *http.Request, caller *
 		s.userValues[caller.uid] = map[string]any{}
 	}
 	s.userValues[caller.uid][r.PathValue("key")] = r.URL.Query().Get("value")
+	s.changed.note(userValuesCollection)
 	writeMessage(w, http.StatusOK, "OK", "User setting saved", nil)
 }
 
@@ -85,9 +86,7 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request, caller *
 	if !ok {
 		return
 	}
-	s.logins.mu.Lock()
-	right := s.logins.passwords[caller.uid] == text(given["oldPassword"])
-	s.logins.mu.Unlock()
+	right := s.logins.admits(caller.uid, text(given["oldPassword"]))
 	if weak := passwordWeakness(text(given["newPassword"])); !right || weak != "" {
 		writeError(w, http.StatusConflict, "", "Password not changed. "+weak)
 		return
