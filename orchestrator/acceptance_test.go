@@ -106,6 +106,7 @@ func acceptance(t *testing.T, centralURL, localURL, database string) {
 
 func newWorld(t *testing.T, centralURL, localURL, database string) *world {
 	w := &world{t: t, ids: map[string]string{}, metadata: map[string][]map[string]any{}, kitDir: t.TempDir(), database: database}
+	w.now = time.Now
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed of the ids: %d", seed)
 	w.random = rand.New(rand.NewPCG(seed, 0))
