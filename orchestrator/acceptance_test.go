@@ -450,7 +450,9 @@ func (w *world) checkHome(r *report.Report) {
 // nextTrip goes out again with what is held: nothing of it may be overwritten, and it must show again.
 func (w *world) nextTrip(first *report.Report) {
 	w.t.Helper()
-	w.prepare()
+	if receipt := w.prepare(); receipt.Arrived != 0 {
+		w.t.Errorf("%d changes are said to have arrived while the kit was loaded, and nobody sent any", receipt.Arrived)
+	}
 	for name, phone := range map[string]string{"Berta": "6111-0002", "Carlos": "6111-0003", "Zoe": "6000-0099"} {
 		if got := w.attributes(w.local, name)["phone"]; got != phone {
 			w.t.Errorf("after the next prepare %s's phone on the kit is %q, want %q", name, got, phone)

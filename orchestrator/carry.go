@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
@@ -16,9 +17,34 @@ type carriage struct {
 	bases   []merge.Base
 }
 
-// unfinished looks at the kit once more, before a new trip overwrites it: what tablets sent after the last
-// reconcile, and what is held, is found and taken over.
-func (p *preparation) unfinished(ctx context.Context, t *trip) (*carriage, error) {
+// factCarried is set when what the trip before has not brought home was taken over.
+const factCarried = "carried"
+
+// carry takes over what the trip before has not brought home. It is the last thing before the kit is loaded, so
+// that tablets may go on uploading while central is asked for its data; what arrives during the loading itself
+// arrived finds. It is done once: when the loading has begun, the kit no longer shows what the trip before left.
+func (p *preparation) carry(ctx context.Context) error {
+	if done, err := p.trip.journal.Fact(ctx, factCarried); err != nil || done != "" {
+		return err
+	}
+	before, err := p.kit.tripBefore(ctx, p.trip.id)
+	if err != nil {
+		return err
+	}
+	if before != nil {
+		carried, err := p.unfinished(ctx, before)
+		if err := errors.Join(err, before.close()); err != nil {
+			return err
+		}
+		if err := carried.write(ctx, p.trip.journal); err != nil {
+			return err
+		}
+	}
+	return p.trip.journal.SetFact(ctx, factCarried, "done")
+}
+
+// openBefore opens the snapshot of the trip before, which must be of the same central.
+func (p *preparation) openBefore(t *trip) (*snapshot.Snapshot, error) {
 	keys, err := snapshot.ReadingKeys(t.snapshotDir(), p.kit.keyOptions())
 	if err != nil {
 		return nil, wrongKey(err)
@@ -27,8 +53,21 @@ func (p *preparation) unfinished(ctx context.Context, t *trip) (*carriage, error
 	if err != nil {
 		return nil, wrongKey(err)
 	}
+	if err := s.CheckKeys(); err != nil {
+		return nil, wrongKey(err)
+	}
 	if !p.about.Server.Same(s.Manifest().Central()) {
-		return nil, sameServer(ctx, Central, p.central, s.Manifest().Central())
+		return nil, otherServer(Central, p.central.BaseURL(), s.Manifest().Central(), p.about.Server)
+	}
+	return s, nil
+}
+
+// unfinished looks at the kit once more, before a new trip overwrites it: what tablets sent after the last
+// reconcile, and what is held, is found and taken over.
+func (p *preparation) unfinished(ctx context.Context, t *trip) (*carriage, error) {
+	s, err := p.openBefore(t)
+	if err != nil {
+		return nil, err
 	}
 	c, err := p.kit.newComparison(ctx, t, s, p.central, p.local)
 	if err != nil {

@@ -55,6 +55,8 @@ type PrepareReceipt struct {
 	Missing   int `json:"missing"`
 	// Carried counts the changes of the trip before that are not home yet and travel on.
 	Carried int `json:"carried"`
+	// Arrived counts the changes that reached the kit while it was loaded. They travel on too.
+	Arrived int `json:"arrived,omitempty"`
 	// Identity is the key that was made for this kit's snapshots because there was none; nil otherwise.
 	Identity *snapshot.NewIdentity `json:"identity,omitempty"`
 	// Warnings are worth reading before departure.
@@ -147,8 +149,7 @@ func (s Selection) names() []string {
 	return append([]string{}, s.Names...)
 }
 
-// begin opens the trip to work on: the one that an interrupted prepare left, or a new one, which takes over
-// what the trip before has not brought home.
+// begin opens the trip to work on: the one that an interrupted prepare left, or a new one.
 func (p *preparation) begin(ctx context.Context) error {
 	latest, err := p.kit.latestTrip(ctx)
 	switch {
@@ -169,9 +170,8 @@ func (p *preparation) begin(ctx context.Context) error {
 	if err := p.confirm(ctx, fmt.Sprintf("load central's data anew into %s", p.local.BaseURL())); err != nil {
 		return errors.Join(err, latest.close())
 	}
-	carried := &carriage{}
 	if !p.elsewhere {
-		carried, err = p.unfinished(ctx, latest)
+		_, err = p.openBefore(latest)
 	}
 	if err := errors.Join(err, latest.close()); err != nil {
 		return err
@@ -179,10 +179,10 @@ func (p *preparation) begin(ctx context.Context) error {
 	if p.trip, err = p.kit.newTrip(ctx); err != nil {
 		return err
 	}
-	if err := carried.write(ctx, p.trip.journal); err != nil {
-		return errors.Join(err, p.trip.close())
+	if p.elsewhere {
+		err = p.trip.journal.SetFact(ctx, factCarried, "elsewhere")
 	}
-	if err := p.settle(ctx); err != nil {
+	if err := errors.Join(err, p.settle(ctx)); err != nil {
 		return errors.Join(err, p.trip.close())
 	}
 	return p.trip.setState(ctx, tripPreparing)
@@ -286,6 +286,9 @@ func (p *preparation) load(ctx context.Context) error {
 	}
 	if taken.Manifest().Finished(snapshot.Loaded) {
 		return nil
+	}
+	if err := p.carry(ctx); err != nil {
+		return err
 	}
 	if err := p.loadMetadata(ctx, taken); err != nil {
 		return err
@@ -392,7 +395,7 @@ func (p *preparation) compare(ctx context.Context) error {
 	for _, part := range taken.parts {
 		p.receipt.Taken[part.Kind] += part.Objects
 	}
-	return nil
+	return p.arrived(ctx, taken, loaded)
 }
 
 // finish makes the trip ready and keeps the receipt in its journal.

@@ -171,8 +171,12 @@ func sameServer(ctx context.Context, side Side, client *dhis2api.Client, known s
 	if server.Same(known) {
 		return nil
 	}
+	return otherServer(side, client.BaseURL(), known, server)
+}
+
+func otherServer(side Side, url string, known, server snapshot.Server) error {
 	return &ServerError{
-		Side: side, URL: client.BaseURL(), Err: fmt.Errorf("this is not the server that the trip was made with: that was %s, this is %s", known, server),
+		Side: side, URL: url, Err: fmt.Errorf("this is not the server that the trip was made with: that was %s, this is %s", known, server),
 		Advice: "set central.url back to the trip's server, or prepare a new trip",
 	}
 }

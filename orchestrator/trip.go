@@ -124,6 +124,30 @@ func (k *Kit) latestTrip(ctx context.Context) (*trip, error) {
 	return nil, WithHint(fmt.Errorf("%w: the kit %s has made no trip", ErrNoSnapshot, k.config.Name), "fieldkit prepare")
 }
 
+// tripBefore opens the latest trip before one that was loaded; nil when there is none.
+func (k *Kit) tripBefore(ctx context.Context, id string) (*trip, error) {
+	ids, err := k.trips()
+	if err != nil {
+		return nil, err
+	}
+	for _, earlier := range slices.Backward(ids) {
+		if compareTripIDs(earlier, id) >= 0 {
+			continue
+		}
+		t, err := k.openTrip(ctx, earlier)
+		if err != nil {
+			return nil, err
+		}
+		if t.state == tripReady || t.state == tripClosed {
+			return t, nil
+		}
+		if err := t.close(); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
 // readyTrip opens the kit's latest trip for going home with it. The error is ErrNoSnapshot when there is none,
 // or when its prepare has not come to its end.
 func (k *Kit) readyTrip(ctx context.Context) (*trip, error) {
