@@ -17,7 +17,7 @@ type aggregateStore struct {
 	valueKeys   []dataValueKey
 	completions map[completionKey]*completion
 	forms       []completionKey
-	changed     changes
+	changed     *changes
 }
 
 type dataValueKey struct{ dataElement, period, orgUnit, categoryOptionCombo, attributeOptionCombo string }

@@ -22,7 +22,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dhis2-fieldkit/fieldkit/dhis2api/internal/postgrestest"
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api/dhis2sim/postgrestest"
 )
 
 // TestConformance replays what real DHIS2 servers answered. Conversations build on each other, so all are
@@ -55,6 +55,7 @@ func TestConformanceWithDatabase(t *testing.T) {
 				if server, err = Open(t.Context(), Options{Version: version}, database); err != nil {
 					t.Fatal(err)
 				}
+				server.lag = 50 * time.Millisecond // closing waits for it
 				return server
 			}
 			playAll(t, version, start(), start)

@@ -37,7 +37,8 @@ type Options struct {
 // Server is one simulated DHIS2. It is safe for concurrent use.
 type Server struct {
 	options Options
-	minor   int // 41, 42 or 43
+	minor   int           // 41, 42 or 43
+	lag     time.Duration // see slowly
 	mux     *http.ServeMux
 
 	storage storage     // nil: everything is in memory only
@@ -46,7 +47,7 @@ type Server struct {
 	// mu guards everything below down to the blank line. A request that only reads holds it for reading;
 	// any other, and a job, for writing.
 	mu         sync.RWMutex
-	changed    changes
+	changed    *changes
 	metadata   *metadataStore
 	tasks      map[string]*task // by KIND/UID
 	tracker    *trackerStore
@@ -89,6 +90,7 @@ func emptyServer(options Options) (*Server, error) {
 	var err error
 	s := &Server{
 		options:    options,
+		lag:        time.Second,
 		mux:        http.NewServeMux(),
 		metadata:   newMetadataStore(),
 		tracker:    newTrackerStore(),

@@ -46,7 +46,7 @@ func Open(ctx context.Context, options Options, database Database) (*Server, err
 		return nil, fmt.Errorf("database: %w", err)
 	}
 	p := &postgres{pool: pool, files: database.Files, dialect: newDialect(s.minor), zone: s.options.Zone, seed: maphash.MakeSeed()}
-	s.storage, s.changed = p, changes{}
+	s.storage, s.changed = p, &changes{noted: map[any]bool{}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.load(ctx); err != nil {
@@ -131,10 +131,15 @@ func (p *postgres) reference(kind, name string) any {
 // errOutside is a row that is not what it was when it was loaded.
 var errOutside = errors.New("a row was changed by somebody else meanwhile")
 
-func (p *postgres) save(ctx context.Context, s *Server, changed changes) error {
+func (p *postgres) save(ctx context.Context, s *Server, changed []any) error {
 	rows := map[any][]tableRow{}
 	batch := &pgx.Batch{}
-	for what := range changed {
+	for _, what := range changed { // objects are numbered in their order, whoever refers to them first
+		if key, ok := what.(objectKey); ok {
+			p.number(key.class, key.uid)
+		}
+	}
+	for _, what := range changed {
 		now := p.rowsOf(s, what)
 		rows[what] = now
 		p.queue(batch, p.stored[what], now)
@@ -234,14 +239,14 @@ func (p *postgres) load(ctx context.Context, s *Server) error {
 	if err := l.load(ctx); err != nil {
 		return err
 	}
-	clear(s.changed)
+	s.changed.clear()
 	p.rememberAll(s)
 	if len(s.objects("users")) == 0 { // made just now, or ended before anything was in it
 		s.populate()
-		if err := p.save(ctx, s, s.changed); err != nil {
+		if err := p.save(ctx, s, s.changed.list); err != nil {
 			return err
 		}
-		clear(s.changed)
+		s.changed.clear()
 	}
 	p.outside.Store(outside)
 	return nil

@@ -53,9 +53,7 @@ func (l *loader) instant(v any) instant {
 	if v == nil {
 		return none
 	}
-	at := instant(l.time(v).UnixMilli())
-	l.s.tracker.clock = max(l.s.tracker.clock, at)
-	return at
+	return instant(l.time(v).UnixMilli())
 }
 
 // each reads rows one by one.
@@ -103,7 +101,7 @@ func (l *loader) load(ctx context.Context) error {
 }
 
 func (l *loader) metadata(ctx context.Context) error {
-	return l.each(ctx, "SELECT id, class, object::text FROM dhis2sim_metadata ORDER BY id", func(r record) error {
+	if err := l.each(ctx, "SELECT id, class, object::text FROM dhis2sim_metadata ORDER BY id", func(r record) error {
 		value, err := readJSON(strings.NewReader(r.text(2)))
 		if err != nil {
 			return err
@@ -111,6 +109,12 @@ func (l *loader) metadata(ctx context.Context) error {
 		o, _ := value.(object)
 		l.s.metadata.put(r.text(1), o)
 		l.named(r.text(1), text(o["id"]), r.number(0))
+		return nil
+	}); err != nil {
+		return err
+	}
+	return l.each(ctx, "SELECT datasetelementid, datasetid, dataelementid FROM datasetelement", func(r record) error {
+		l.named("dataSetElements", l.names["dataSets"][r.number(1)]+" "+l.names["dataElements"][r.number(2)], r.number(0))
 		return nil
 	})
 }

@@ -74,7 +74,7 @@ func (l *loader) enrollments(ctx context.Context) error {
 	}
 	return l.each(ctx, `SELECT e.enrollmentid, e.uid, t.uid, e.programid, e.organisationunitid, e.status, e.storedby, e.created, e.lastupdated, e.createdatclient,
 		e.lastupdatedatclient, e.enrollmentdate, e.occurreddate, e.completeddate, e.completedby, e.createdbyuserinfo::text, e.lastupdatedbyuserinfo::text,
-		ST_AsGeoJSON(e.geometry, 15), `+combo+`, e.followup, e.deleted, e.trackedentityid
+		ST_AsGeoJSON(e.geometry, 15), `+combo+`, e.followup, e.deleted
 		FROM enrollment e LEFT JOIN trackedentity t USING (trackedentityid) ORDER BY e.enrollmentid`, func(r record) error {
 		e := &enrollment{
 			number: r.number(0), uid: r.text(1), trackedEntity: t.entities[r.text(2)], program: l.names["programs"][r.number(3)],

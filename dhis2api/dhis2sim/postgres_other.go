@@ -87,6 +87,12 @@ func (p *postgres) objectRows(s *Server, key objectKey) []tableRow {
 			rows = append(rows, p.idRow(s, t, n, o))
 		}
 	}
+	for _, item := range list(o["dataSetElements"]) {
+		member, _ := item.(object)
+		element := refUID(member["dataElement"])
+		rows = append(rows, p.dialect.row("datasetelement", "datasetelementid", p.number("dataSetElements", key.uid+" "+element), "datasetid", n,
+			"dataelementid", p.number("dataElements", element), "categorycomboid", p.reference("categoryCombos", refUID(member["categoryCombo"]))))
+	}
 	return rows
 }
 

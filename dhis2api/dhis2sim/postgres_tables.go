@@ -176,6 +176,10 @@ func (d *dialect) otherTables() []table {
 		iso = ", iso varchar!"
 	}
 	return []table{
+		{
+			name: "datasetelement", identity: []string{"datasetelementid"}, unique: []string{"datasetid, dataelementid"},
+			columns: "datasetelementid integer!, datasetid bigint!, dataelementid bigint!, categorycomboid bigint",
+		},
 		{name: "periodtype", identity: []string{"periodtypeid"}, columns: "periodtypeid integer!, name varchar!"},
 		{
 			name: "period", identity: []string{"periodid"}, unique: []string{"periodtypeid, startdate, enddate"},

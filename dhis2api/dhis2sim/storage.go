@@ -16,21 +16,30 @@ type storage interface {
 	// load replaces the server's data in memory by what is stored. The server's lock is held for writing.
 	load(ctx context.Context, s *Server) error
 	// save stores what changed, all of it or, when it fails, nothing. The server's lock is held for writing.
-	save(ctx context.Context, s *Server, changed changes) error
+	save(ctx context.Context, s *Server, changed []any) error
 	// loggedIn notes when a user opened a session. It may be called without the server's lock.
 	loggedIn(ctx context.Context, user string, at time.Time) error
 	// close gives back what the storage holds on to. It may be called twice.
 	close()
 }
 
-// changes are what was changed in memory since it was last saved: tracker objects by their pointers, everything else by
-// keys. A nil one notes nothing.
-type changes map[any]struct{}
+// changes are what was changed in memory since it was last saved, in the order in which it first was: tracker objects by
+// their pointers, everything else by keys. A nil one notes nothing.
+type changes struct {
+	noted map[any]bool
+	list  []any
+}
 
-func (c changes) note(what any) {
-	if c != nil {
-		c[what] = struct{}{}
+func (c *changes) note(what any) {
+	if c != nil && !c.noted[what] {
+		c.noted[what] = true
+		c.list = append(c.list, what)
 	}
+}
+
+func (c *changes) clear() {
+	clear(c.noted)
+	c.list = nil
 }
 
 // objectKey names a metadata object among what changed.
@@ -96,15 +105,15 @@ func (s *Server) write(ctx context.Context, work func()) error {
 		return err
 	}
 	work()
-	if len(s.changed) == 0 {
+	if len(s.changed.list) == 0 {
 		return nil
 	}
-	if err := s.storage.save(ctx, s, s.changed); err != nil {
+	if err := s.storage.save(ctx, s, s.changed.list); err != nil {
 		s.stale.Store(true)
-		clear(s.changed)
+		s.changed.clear()
 		return &unsavedError{err}
 	}
-	clear(s.changed)
+	s.changed.clear()
 	return nil
 }
 
@@ -133,7 +142,7 @@ func (s *Server) load(ctx context.Context) error {
 	if err := s.storage.load(ctx, s); err != nil {
 		return err
 	}
-	clear(s.changed)
+	s.changed.clear()
 	s.stale.Store(false)
 	return nil
 }

@@ -13,7 +13,7 @@ type metadataStore struct {
 	classes map[string]*classStore
 	// generation grows with every change; what is computed from metadata is kept for one generation.
 	generation int
-	changed    changes
+	changed    *changes
 }
 
 // classStore keeps the objects of one class in the order in which they came.

@@ -198,7 +198,7 @@ func (s *Server) slowly(change func()) {
 		return
 	}
 	s.pending.Add(1)
-	time.AfterFunc(time.Second, func() {
+	time.AfterFunc(s.lag, func() {
 		defer s.pending.Done()
 		_ = s.write(context.Background(), change) // it was answered long ago
 	})

@@ -184,7 +184,7 @@ type trackerStore struct {
 	fileOwners map[string]string // uid of the tracked entity or event whose value refers to a file
 	numbers    int64
 	clock      instant // the last time that was given out
-	changed    changes
+	changed    *changes
 }
 
 // temporaryOwner is who broke the glass for whom.

@@ -3,7 +3,7 @@ package postgrestest_test
 import (
 	"testing"
 
-	"github.com/dhis2-fieldkit/fieldkit/dhis2api/internal/postgrestest"
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api/dhis2sim/postgrestest"
 	"github.com/jackc/pgx/v5"
 )
 
