@@ -94,7 +94,7 @@ func atEngine(ctx context.Context, err error) error {
 	case errors.As(err, &port):
 		return WithHint(err, "connect this machine to the clinic's network first")
 	case errors.As(err, &service):
-		return WithHint(err, "`fieldkit logs --service %s --tail 50` shows why", service.Service)
+		return WithHint(ofEngine{err}, "`fieldkit logs --service %s --tail 50` shows why", service.Service)
 	case errors.As(err, &archive):
 		return WithHint(err, "`fieldkit prepare` writes it anew where there is internet; another kit's images folder does as well")
 	case errors.Is(err, compose.ErrNoImage):

@@ -123,7 +123,7 @@ func (k *Kit) compareTrip(ctx context.Context, t *trip) (*comparison, error) {
 	if err := sameServer(ctx, Central, central, taken.Manifest().Central()); err != nil {
 		return nil, err
 	}
-	local, err := k.connectLocal(ctx)
+	local, err := k.tripLocal(ctx, t)
 	if err != nil {
 		return nil, err
 	}

@@ -238,7 +238,7 @@ func (k *Kit) holds(ctx context.Context, s *stack, t *trip) error {
 	switch {
 	case project == "":
 		return WithHint(fmt.Errorf("trip %s was loaded into a DHIS2 beside the kit, and %s names none", t.id, ConfigFile),
-			"put `local: {url: ...}` back, or `fieldkit prepare` another trip")
+			"put `local: {url: ...}` back and `fieldkit reconcile`: a trip whose changes are all home is closed, and the next may go into containers")
 	case s == nil:
 		return WithHint(fmt.Errorf("%s is missing: it holds the passwords of the containers that trip %s was loaded into (%s)", stackName, t.id, project),
 			"bring it back from a copy of the kit's directory: without it nobody reads that data")

@@ -223,4 +223,3 @@ func (w *waiting) ended(dhis2 compose.ServiceState) error {
 	}
 	return nil
 }
-

@@ -9,12 +9,14 @@ import (
 	"github.com/dhis2-fieldkit/fieldkit/snapshot"
 )
 
-// Status is how a kit stands, as far as its own disk tells.
+// Status is how a kit stands, as far as its own disk and the Docker engine tell.
 type Status struct {
 	Kit     string `json:"kit"`
 	Central string `json:"central"`
 	// Local is empty when the kit is to run its own containers.
 	Local string `json:"local"`
+	// Stack is how the kit's own containers are; nil when its DHIS2 is somebody else's.
+	Stack *StackStatus `json:"stack"`
 	// Trip is the latest one; nil when there was none.
 	Trip *TripStatus `json:"trip"`
 }
@@ -33,11 +35,14 @@ type TripStatus struct {
 	Reconciled *time.Time `json:"reconciled"`
 }
 
-// Status says how the kit stands. It asks no server, and may be called while another run is at work.
+// Status says how the kit stands. It asks no server, and may be called while another run is at work. Without a
+// Docker engine it says so and goes on.
 func (k *Kit) Status(ctx context.Context) (*Status, error) {
 	status := &Status{Kit: k.config.Name, Central: k.config.Central.URL}
 	if k.config.Local != nil {
 		status.Local = k.config.Local.URL
+	} else {
+		status.Stack = k.stackStatus(ctx)
 	}
 	t, err := k.latestTrip(ctx)
 	if errors.Is(err, ErrNoSnapshot) {

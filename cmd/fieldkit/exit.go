@@ -18,6 +18,7 @@ const (
 	exitLocked      = 11
 	exitWrongKey    = 12
 	exitCentral     = 20
+	exitEngine      = 30
 	exitInterrupted = 130
 )
 
@@ -39,6 +40,7 @@ func endings() []ending {
 		{exitLocked, "another run holds the kit"},
 		{exitWrongKey, "the snapshot cannot be decrypted with the key at hand"},
 		{exitCentral, "central is unreachable, is no DHIS2 of a supported version, or refuses the account"},
+		{exitEngine, "the kit's own containers cannot run here: no Docker engine that can be used, too little memory or disk, or DHIS2 does not come up"},
 		{exitInterrupted, "interrupted by a signal: the same command goes on where it stopped"},
 	}
 }
@@ -55,6 +57,7 @@ func exitCode(err error) int {
 		{orchestrator.ErrNoSnapshot, exitNoSnapshot},
 		{orchestrator.ErrWrongKey, exitWrongKey},
 		{orchestrator.ErrCentral, exitCentral},
+		{orchestrator.ErrEngine, exitEngine},
 	} {
 		if errors.Is(err, row.err) {
 			return row.code

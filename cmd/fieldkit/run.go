@@ -61,9 +61,9 @@ func runCommands(ctx context.Context, host Host, known []command, arguments []st
 func commands() []command {
 	return []command{
 		initCommand(), doctorCommand(), prepareCommand(), cardsCommand(),
-		upCommand(), downCommand(),
+		upCommand(), downCommand(), logsCommand(),
 		reconcileCommand(), reportCommand(), statusCommand(),
-		demoCommand(), versionCommand(),
+		composeCommand(), demoCommand(), versionCommand(),
 	}
 }
 
@@ -85,16 +85,34 @@ func contract() string {
 type command struct {
 	name, usage, description string
 	flags                    []cli.Flag
+	// below are commands named after this one, which then does nothing itself.
+	below []command
 	// do carries it out. The code it returns counts when it returns no error.
 	do func(ctx context.Context, c *call) (code int, err error)
 }
 
 // build makes the command known to the command line parser, with the flags that every command has.
 func (c command) build(host Host, code *int) *cli.Command {
+	return c.buildUnder("fieldkit", host, code)
+}
+
+// buildUnder is build for a command that is named after others.
+func (c command) buildUnder(before string, host Host, code *int) *cli.Command {
+	full := before + " " + c.name
+	if c.below != nil {
+		group := &cli.Command{
+			Name: c.name, Usage: c.usage, UsageText: full + " COMMAND [flags]", Description: c.description,
+			HideHelpCommand: true, OnUsageError: wrongFlag, Action: func(parsed *cli.Context) error { return noSubcommand(full, parsed) },
+		}
+		for _, b := range c.below {
+			group.Subcommands = append(group.Subcommands, b.buildUnder(full, host, code))
+		}
+		return group
+	}
 	return &cli.Command{
 		Name:            c.name,
 		Usage:           c.usage,
-		UsageText:       "fieldkit " + c.name + " [flags]",
+		UsageText:       full + " [flags]",
 		Description:     c.description,
 		HideHelpCommand: true,
 		OnUsageError:    wrongFlag,
@@ -197,17 +215,25 @@ func usage(hint, format string, arguments ...any) error {
 
 // noCommand is what the command line without a known command comes to.
 func noCommand(parsed *cli.Context) error {
-	const all = "`fieldkit --help` lists the commands"
-	name := parsed.Args().First()
+	return unknownCommand("fieldkit", parsed.App.Commands, parsed.Args().First())
+}
+
+// noSubcommand is noCommand for the commands below another.
+func noSubcommand(full string, parsed *cli.Context) error {
+	return unknownCommand(full, parsed.Command.Subcommands, parsed.Args().First())
+}
+
+func unknownCommand(full string, known []*cli.Command, name string) error {
+	all := fmt.Sprintf("`%s --help` lists the commands", full)
 	if name == "" {
 		return usage(all, "which command?")
 	}
 	var names []string
-	for _, c := range parsed.App.Commands {
+	for _, c := range known {
 		names = append(names, c.Name)
 	}
 	if nearest, ok := orchestrator.Nearest(name, names); ok {
-		return usage(fmt.Sprintf("did you mean `fieldkit %s`?", nearest), "unknown command %q", name)
+		return usage(fmt.Sprintf("did you mean `%s %s`?", full, nearest), "unknown command %q", name)
 	}
 	return usage(all, "unknown command %q", name)
 }

@@ -35,6 +35,7 @@ func printStatus(w io.Writer, status *orchestrator.Status) {
 		local = "its own containers"
 	}
 	fmt.Fprintf(w, "kit %s: %s to %s\n", status.Kit, status.Central, local)
+	printStack(w, status.Stack)
 	trip := status.Trip
 	if trip == nil {
 		fmt.Fprintln(w, "no trip yet")
@@ -52,4 +53,47 @@ func printStatus(w io.Writer, status *orchestrator.Status) {
 	sums := trip.Sums
 	fmt.Fprintf(w, "reconciled %s: of %d changes %d are home, %d held, %d out of scope, %d open\n",
 		trip.Reconciled.Local().Format(time.DateTime), sums.Total, sums.Pushed+sums.AlreadyThere, sums.Held, sums.OutOfScope, sums.Open)
+}
+
+// printStack says how the kit's own containers are, one line each.
+func printStack(w io.Writer, stack *orchestrator.StackStatus) {
+	if stack == nil {
+		return
+	}
+	switch stack.State {
+	case orchestrator.StackNone:
+		fmt.Fprintln(w, "it has no containers yet")
+	case orchestrator.StackDown:
+		fmt.Fprintln(w, "its DHIS2 is down; `fieldkit up` starts it")
+	case orchestrator.StackOpen:
+		fmt.Fprintf(w, "its DHIS2 %s is open to the clinic at %s\n", stack.DHIS2, stack.URL)
+	case orchestrator.StackClosed:
+		fmt.Fprintf(w, "its DHIS2 %s runs, closed to the clinic\n", stack.DHIS2)
+	case orchestrator.StackFailing:
+		fmt.Fprintln(w, "its DHIS2 does not run as it should; `fieldkit logs` shows why")
+	case orchestrator.StackUnknown:
+		fmt.Fprintf(w, "how its containers are is not known: %s\n", stack.Trouble)
+		if stack.Hint != "" {
+			fmt.Fprintf(w, "  hint: %s\n", stack.Hint)
+		}
+	}
+	for _, service := range stack.Services {
+		fmt.Fprintf(w, "  %-9s %s", service.Service, service.State)
+		if service.Health != "" {
+			fmt.Fprintf(w, ", %s", service.Health)
+		}
+		if !service.Since.IsZero() {
+			fmt.Fprintf(w, " since %s", service.Since.Local().Format(time.DateTime))
+		}
+		if service.Restarts > 0 {
+			fmt.Fprintf(w, ", started again %d times", service.Restarts)
+		}
+		if service.OutOfMemory {
+			fmt.Fprint(w, ", last ended for want of memory")
+		}
+		if service.Published != "" {
+			fmt.Fprintf(w, ", at %s", service.Published)
+		}
+		fmt.Fprintf(w, ", of %s\n", service.Image)
+	}
 }

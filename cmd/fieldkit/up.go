@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
-	"path/filepath"
+	"fmt"
+	"io"
 
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator"
 )
@@ -11,21 +11,34 @@ import (
 func upCommand() command {
 	return command{
 		name:  "up",
-		usage: "start the kit's own DHIS2",
-		do:    func(_ context.Context, c *call) (int, error) { return 0, noContainers(c) },
+		usage: "open the kit to the clinic",
+		description: "Starts the kit's own DHIS2 where it is down, publishes it at the clinic's address of `fieldkit.yaml`, and ends when " +
+			"tablets may connect. Needs no internet. What cannot work is refused before anything is changed. A second `up` changes nothing.",
+		do: func(ctx context.Context, c *call) (int, error) {
+			kit, err := c.open(ctx)
+			if err != nil {
+				return 0, err
+			}
+			defer kit.Close()
+			result, err := kit.Up(ctx)
+			if err != nil {
+				return 0, err
+			}
+			return exitHome, c.show(result, func(w io.Writer) { printUp(w, result, c.Terminal) })
+		},
 	}
 }
 
-// noContainers is what up and down come to as long as a kit's DHIS2 is one that runs already.
-func noContainers(c *call) error {
-	config, err := orchestrator.LoadConfig(filepath.Join(c.kit(), orchestrator.ConfigFile))
-	if err != nil {
-		return err
+// printUp says what to type on the tablets.
+func printUp(w io.Writer, result *orchestrator.UpResult, terminal bool) {
+	if result.Changed {
+		fmt.Fprintf(w, "the kit is open: DHIS2 %s with trip %s, after %.0f s\n", result.DHIS2, result.Trip, result.Seconds)
+	} else {
+		fmt.Fprintf(w, "the kit was open already, nothing was changed: DHIS2 %s with trip %s\n", result.DHIS2, result.Trip)
 	}
-	if config.Local != nil {
-		return orchestrator.WithHint(errors.New("this kit's DHIS2 is not fieldkit's to start or stop"),
-			"fieldkit.yaml says `local: {url: %s}`: whoever set that server up starts and stops it", config.Local.URL)
+	fmt.Fprintf(w, "type on every tablet: %s\n", result.URL)
+	fmt.Fprintf(w, "by address the same is %s: use one of the two on all tablets, always\n", result.AddressURL)
+	if code, err := qrCode(result.URL, terminal); err == nil {
+		fmt.Fprint(w, code)
 	}
-	return orchestrator.WithHint(errors.New("this version of fieldkit cannot run a kit's own containers"),
-		"name a DHIS2 that runs in fieldkit.yaml: `local: {url: http://127.0.0.1:8080}`")
 }
