@@ -212,6 +212,15 @@ func (p *preparation) cleanList(class, property string, list []any) []any {
 		if object, is := item.(map[string]any); is && !p.resolve(class, property, object) {
 			continue
 		}
+		if id, is := item.(string); is && property == "assignedUsers" { // of a working list
+			if renamed := p.renamed[id]; renamed != "" {
+				id = renamed
+			}
+			if !p.known[Reference{"users", id}] {
+				continue
+			}
+			item = id
+		}
 		kept = append(kept, item)
 	}
 	return kept

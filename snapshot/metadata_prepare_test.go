@@ -187,6 +187,14 @@ func TestPrepare(t *testing.T) {
 				{"id": "embedded002", "program": {"id": "program0001"}, "trackedEntityAttribute": {"id": "attribute02"}}]}]}`,
 		},
 		{
+			name:   "a working list waits for those who are carried",
+			target: Target{Users: map[string]string{"doctor": "localDoctor"}},
+			before: `{"users": [{"id": "nurse000001", "username": "nurse"}, {"id": "doctor00001", "username": "doctor"}], "trackedEntityInstanceFilters":
+				[{"id": "filter00001", "entityQueryCriteria": {"assignedUsers": ["stranger001", "nurse000001", "doctor00001"]}}]}`,
+			want: `{"users": [{"id": "nurse000001", "username": "nurse"}], "trackedEntityInstanceFilters":
+				[{"id": "filter00001", "entityQueryCriteria": {"assignedUsers": ["nurse000001", "localDoctor"]}}]}`,
+		},
+		{
 			name: "an attribute value without its attribute is dropped, embedded objects are cleaned",
 			before: `{"attributes": [{"id": "attribute01"}], "programStages": [{"id": "stage000001",
 				"attributeValues": [{"value": "a", "attribute": {"id": "attribute01"}}, {"value": "b", "attribute": {"id": "attribute02"}}],

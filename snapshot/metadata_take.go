@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,9 +19,9 @@ const idsAtOnce = 150
 // TakeMetadata reads from central what a kit with this scope needs: for every program and data set the
 // server's own dependency export, and what that leaves out. That is the org units of the scope with
 // everything below them and all their ancestors, all levels, the unit groups that have one of these units,
-// constants, option groups, relationship types between things carried, the default category objects, the
-// users whose capture units lie in the scope or above it with their roles and groups, groups named in
-// sharing, and whatever else these objects name.
+// constants, option groups, relationship types between things carried, working lists, validation rules over
+// carried data elements, the default category objects, the users whose capture units lie in the scope or above
+// it with their roles and groups, groups named in sharing, and whatever else these objects name.
 //
 // The account of central needs to read metadata and users (F_METADATA_EXPORT or F_USER_VIEW); without it
 // there are simply no users in the result. The objects are kept as central gave them.
@@ -35,7 +36,9 @@ func TakeMetadata(ctx context.Context, central *dhis2api.Client, scope *Scope) (
 		{"levels, groups and constants", t.takeCommon},
 		{"default category objects", t.takeDefaults},
 		{"relationship types", t.takeRelationshipTypes},
+		{"validation rules", t.takeValidationRules},
 		{"users", t.takePeople},
+		{"working lists", t.takeWorkingLists},
 		{"what these objects name", func(ctx context.Context, _ *Scope) error { return t.takeReferences(ctx) }},
 	}
 	for _, step := range steps {
@@ -149,6 +152,59 @@ func (t *metadataTaking) takeRelationshipTypes(ctx context.Context, _ *Scope) er
 		}
 		return touches
 	})
+}
+
+// takeValidationRules takes the rules that the data entry app runs over the scope's forms: those all of whose
+// data elements are carried. With another one in it a rule could not be reckoned on the kit.
+func (t *metadataTaking) takeValidationRules(ctx context.Context, _ *Scope) error {
+	operand := regexp.MustCompile(`#\{([A-Za-z][A-Za-z0-9]{10})[}.]`)
+	return t.list(ctx, "validationRules", nil, func(rule map[string]any) bool {
+		operands := 0
+		for _, property := range []string{"leftSide", "rightSide"} {
+			side, _ := rule[property].(map[string]any)
+			expression, _ := side["expression"].(string)
+			for _, found := range operand.FindAllStringSubmatch(expression, -1) {
+				operands++
+				if !t.collection.has("dataElements", found[1]) {
+					return false
+				}
+			}
+		}
+		return operands > 0
+	})
+}
+
+// takeWorkingLists takes the lists that people work through, of the scope's programs. A list of what stands in
+// another org unit, or waits for others only, is of no use on the kit.
+func (t *metadataTaking) takeWorkingLists(ctx context.Context, scope *Scope) error {
+	for class, criteria := range workingLists() {
+		err := t.list(ctx, class, nil, func(list map[string]any) bool {
+			program, _ := list["program"].(string) // of event filters; of the others it is an object
+			if object, is := list["program"].(map[string]any); is {
+				program, _ = object["id"].(string)
+			}
+			query, _ := list[criteria].(map[string]any)
+			unit, _ := query["organisationUnit"].(string)
+			assigned, _ := query["assignedUsers"].([]any)
+			_, carried := scope.Program(program)
+			return carried && (unit == "" || t.collection.has("organisationUnits", unit)) &&
+				(len(assigned) == 0 || slices.ContainsFunc(assigned, func(user any) bool {
+					id, _ := user.(string)
+					return t.collection.has("users", id)
+				}))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// workingLists are the classes of working lists, each with the property that holds its criteria.
+func workingLists() map[string]string {
+	return map[string]string{
+		"trackedEntityInstanceFilters": "entityQueryCriteria", "programStageWorkingLists": "programStageQueryCriteria", "eventFilters": "eventQueryCriteria",
+	}
 }
 
 // takePeople takes the users who work in the scope, with their roles and groups.
