@@ -12,6 +12,9 @@ import (
 	"testing"
 )
 
+// noEnvironment is an environment with nothing in it.
+func noEnvironment(string) string { return "" }
+
 func TestProgram(t *testing.T) {
 	t.Parallel()
 	seed := filepath.Join(t.TempDir(), "metadata.json")
@@ -23,7 +26,7 @@ func TestProgram(t *testing.T) {
 	read, write := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, []string{"-listen", "127.0.0.1:0", "-version", "2.43.1", "-zone", "America/Panama", "-seed", seed}, write, io.Discard)
+		ended <- run(ctx, []string{"-listen", "127.0.0.1:0", "-version", "2.43.1", "-zone", "America/Panama", "-seed", seed}, noEnvironment, write, io.Discard)
 	}()
 	line, err := bufio.NewReader(read).ReadString('\n')
 	if err != nil {
@@ -75,7 +78,7 @@ func TestProgram(t *testing.T) {
 func TestWrongCommandLines(t *testing.T) {
 	t.Parallel()
 	for _, arguments := range [][]string{{"-nothing"}, {"surplus"}, {"-version", "2.30"}, {"-zone", "Moon/Base"}, {"-seed", "no/such/file"}, {"-listen", "nowhere"}} {
-		err := run(t.Context(), arguments, io.Discard, io.Discard)
+		err := run(t.Context(), arguments, noEnvironment, io.Discard, io.Discard)
 		if usage := len(arguments) == 1; err == nil || errors.Is(err, errUsage) != usage {
 			t.Errorf("%q: %v", arguments, err)
 		}

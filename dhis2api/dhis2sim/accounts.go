@@ -134,7 +134,7 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) (*account,
 		}
 		if opened && s.storage != nil {
 			if err := s.storage.loggedIn(r.Context(), uid, s.now()); err != nil {
-				refuseUnstored(w, r, err)
+				s.refuseUnstored(w, r, err)
 				return nil, false
 			}
 		}

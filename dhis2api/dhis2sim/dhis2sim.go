@@ -32,6 +32,8 @@ type Options struct {
 	Now func() time.Time
 	// Zone is the server's time zone, in which it writes its JSON times; UTC when nil.
 	Zone *time.Location
+	// Trouble is told when the database fails a request or a job; nobody is when nil. It may be called from several goroutines.
+	Trouble func(error)
 }
 
 // Server is one simulated DHIS2. It is safe for concurrent use.

@@ -44,7 +44,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, h handler, exclus
 	}); err != nil {
 		out.status = http.StatusOK
 		out.body.Reset()
-		refuseUnstored(out, r, err)
+		s.refuseUnstored(out, r, err)
 	}
 	w.WriteHeader(out.status)
 	_, _ = w.Write(out.body.Bytes()) // the client has gone; nobody is left to tell

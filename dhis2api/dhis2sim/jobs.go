@@ -42,6 +42,7 @@ func (s *Server) runJobs() {
 		s.jobs.waiting = s.jobs.waiting[1:]
 		s.jobs.mu.Unlock()
 		if err := s.write(context.Background(), job.run); err != nil {
+			s.trouble(err)
 			s.mu.Lock()
 			job.failed()
 			s.mu.Unlock()

@@ -161,9 +161,17 @@ func (s *Server) forget() {
 	s.logins.passwords, s.logins.tokens = map[string]string{}, map[string]*token{}
 }
 
+// trouble tells of a failure of the storage.
+func (s *Server) trouble(err error) {
+	if s.options.Trouble != nil {
+		s.options.Trouble(err)
+	}
+}
+
 // refuseUnstored answers a request that the storage kept from being served: as DHIS2 2.42 was seen to while its database was
 // down, a name and a password are wrong then, however right they are.
-func refuseUnstored(w http.ResponseWriter, r *http.Request, err error) {
+func (s *Server) refuseUnstored(w http.ResponseWriter, r *http.Request, err error) {
+	s.trouble(err)
 	for name := range w.Header() {
 		w.Header().Del(name)
 	}
