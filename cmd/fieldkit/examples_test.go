@@ -1,11 +1,16 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -13,16 +18,25 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// What the documentation calls the two servers of its examples.
+// What the documentation calls the two servers of its examples, and the machine in the clinic's network.
 const (
 	documentedCentral = "https://dhis2.example.org"
 	documentedLocal   = "http://127.0.0.1:8080"
+	documentedAddress = "192.168.8.2"
+)
+
+// The images that stand in for DHIS2 and PostgreSQL where there is an engine: `make images` builds them.
+const (
+	standInDHIS2    = "fieldkit/dhis2sim"
+	standInPostgres = "postgis/postgis:15-3.3"
 )
 
 // example is a block of a page that is marked to be run, or to be a file:
 //
 //	<!-- run -->                      the commands in it are run; what stands under each is its result
-//	<!-- run: seed $CENTRAL -->       after these commands of a script, separated by semicolons
+//	<!-- run: seed $CENTRAL -->       after these commands of a script, separated by semicolons; beside those of
+//	                                  TestScripts there is `containers DIR`, which lets a kit run the stand-in
+//	                                  images and opens it on this machine alone; only where [engine] holds
 //	<!-- file: bocas/fieldkit.yaml -->
 //
 // A command that ends otherwise than with 0 says so: "$ fieldkit ... # ends with 4". A line of dots stands for any
@@ -58,9 +72,19 @@ func TestExamples(t *testing.T) {
 		t.Fatal("no page has an example that is run")
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: dir, RequireExplicitExec: true, Setup: setupScript,
+		Dir: dir, RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("DOCKER_HOST", os.Getenv("DOCKER_HOST"))
+			return setupScript(env)
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "engine" {
+				return condition(name)
+			}
+			return haveEngine(t.Context())
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"seed": seed, "kit": kit, "example": runExample, "document": document,
+			"seed": seed, "kit": kit, "example": runExample, "document": document, "containers": containers,
 		},
 	})
 }
@@ -119,19 +143,67 @@ func runExample(ts *testscript.TestScript, negated bool, arguments []string) {
 		command[i] = truly(ts, command[i])
 	}
 	exits(ts, false, command)
-	got := strings.NewReplacer(ts.Getenv("CENTRAL"), documentedCentral, ts.Getenv("LOCAL"), documentedLocal).Replace(ts.ReadFile("stdout"))
+	replace := []string{ts.Getenv("CENTRAL"), documentedCentral, ts.Getenv("LOCAL"), documentedLocal}
+	if port := ts.Getenv("CLINIC_PORT"); port != "" {
+		replace = append(replace, "127.0.0.1:"+port, documentedAddress, ":"+port, "")
+	}
+	got := strings.NewReplacer(replace...).Replace(ts.ReadFile("stdout"))
 	if wants, gots := timeless(want), timeless(got); !matches(wants, gots) {
 		ts.Fatalf("%s (-page +result):\n%s", strings.Join(command[1:], " "), cmp.Diff(wants, gots))
 	}
+}
+
+// haveEngine tells whether a Docker engine with the stand-in images answers. In CI one has to.
+func haveEngine(ctx context.Context) (bool, error) {
+	if testing.Short() {
+		return false, nil
+	}
+	out, err := exec.CommandContext(ctx, "docker", "image", "inspect", standInDHIS2+":2.42.5.2", standInPostgres).CombinedOutput()
+	if err != nil && os.Getenv("CI") != "" {
+		return false, fmt.Errorf("the stand-in images are not here: %w: %s", err, out)
+	}
+	return err == nil, nil
+}
+
+// containers lets a kit run the stand-in images, opens it to nobody but this machine, and takes its containers
+// and volumes away at the script's end.
+func containers(ts *testscript.TestScript, negated bool, arguments []string) {
+	if negated || len(arguments) != 1 {
+		ts.Fatalf("usage: containers DIR")
+	}
+	free, err := net.Listen("tcp4", "127.0.0.1:0")
+	ts.Check(err)
+	port := free.Addr().(*net.TCPAddr).Port
+	ts.Check(free.Close())
+	ts.Setenv("CLINIC_PORT", strconv.Itoa(port))
+	file := filepath.Join(arguments[0], "fieldkit.yaml")
+	content := fmt.Sprintf("%sdhis2: {image: %s}\npostgres: {image: %s}\nclinic: {name: bocas-1.clinic.lan, address: 127.0.0.1, port: %d}\n",
+		ts.ReadFile(file), standInDHIS2, standInPostgres, port)
+	ts.Check(os.WriteFile(ts.MkAbs(file), []byte(content), 0o600))
+	ts.Defer(func() {
+		var stack struct{ Project string }
+		if kept, err := os.ReadFile(ts.MkAbs(filepath.Join(arguments[0], "stack.json"))); err != nil || json.Unmarshal(kept, &stack) != nil || stack.Project == "" {
+			return // nothing was started
+		}
+		of := "label=com.docker.compose.project=" + stack.Project
+		for _, clean := range []string{
+			"docker ps -aq --filter " + of + " | xargs -r docker rm -f", "docker network ls -q --filter " + of + " | xargs -r docker network rm",
+			"docker volume ls -q --filter " + of + " | xargs -r docker volume rm",
+		} {
+			if out, err := exec.Command("sh", "-c", clean).CombinedOutput(); err != nil {
+				ts.Logf("%s: %v: %s", clean, err, out)
+			}
+		}
+	})
 }
 
 // timeless takes out of a result what differs from run to run, and splits it into lines.
 func timeless(text string) []string {
 	for _, varies := range []struct{ pattern, as string }{
 		{`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`, "TIME"}, {`\d{4}-\d\d-\d\d-\d+`, "TRIP"}, {`\d+\.\d seconds`, "SECONDS"},
-		{`\d+\.\d GB`, "ROOM"},
+		{`\d+\.\d GB`, "ROOM"}, {`after \d+ s$`, "after SECONDS"},
 	} {
-		text = regexp.MustCompile(varies.pattern).ReplaceAllString(text, varies.as)
+		text = regexp.MustCompile("(?m)"+varies.pattern).ReplaceAllString(text, varies.as)
 	}
 	return strings.Split(strings.TrimSpace(text), "\n")
 }
