@@ -69,5 +69,10 @@ postgres:
 	@.tools/postgres || echo 'the tests that need it are skipped' >&2
 
 .PHONY: docs
-docs: ## build the documentation into bin/docs, strictly
+docs: ## build the documentation's site, for reading offline, in bin/docs
+	@go test ./cmd/fieldkit -count 1 -run TestReference -update
 	@.tools/docs
+
+.PHONY: ansible
+ansible: ## apply the role in ansible/ to a clean Debian system, twice, and look at what came of it
+	@.tools/ansible
