@@ -59,6 +59,8 @@ type world struct {
 	ids            map[string]string
 	metadata       map[string][]map[string]any
 	now            func() time.Time
+	// ahead lets a server whose clock is behind take dates of today, which it takes for the future.
+	ahead bool
 }
 
 func acceptance(t *testing.T, centralURL, localURL, database string) {
@@ -220,6 +222,7 @@ func (w *world) setUp() {
 	w.define("programStages", "sample", map[string]any{"program": w.ref("water"), "sharing": sharing, "programStageDataElements": []any{stageElement("sample", "chlorine")}})
 	w.define("programs", "program", map[string]any{
 		"programType": "WITH_REGISTRATION", "trackedEntityType": w.ref("patient"), "categoryCombo": w.defaultCombo(), "accessLevel": "OPEN",
+		"selectEnrollmentDatesInFuture": w.ahead, "selectIncidentDatesInFuture": w.ahead,
 		"organisationUnits": units, "programStages": []any{w.ref("visit")}, "programTrackedEntityAttributes": ofProgram, "sharing": sharing,
 	})
 	w.define("programs", "water", map[string]any{
@@ -228,8 +231,12 @@ func (w *world) setUp() {
 	})
 	end := map[string]any{"relationshipEntity": "TRACKED_ENTITY_INSTANCE", "trackedEntityType": w.ref("patient")}
 	w.define("relationshipTypes", "mother", map[string]any{"bidirectional": false, "fromToName": "mother of", "fromConstraint": end, "toConstraint": end, "sharing": sharing})
+	openFuturePeriods := 2
+	if w.ahead {
+		openFuturePeriods = 40 * 12
+	}
 	w.define("dataSets", "form", map[string]any{
-		"periodType": "Monthly", "categoryCombo": w.defaultCombo(), "dataSetElements": elements, "organisationUnits": units, "sharing": sharing, "openFuturePeriods": 2,
+		"periodType": "Monthly", "categoryCombo": w.defaultCombo(), "dataSetElements": elements, "organisationUnits": units, "sharing": sharing, "openFuturePeriods": openFuturePeriods,
 	})
 	ctx := w.t.Context()
 	if err := w.central.ClearCache(ctx); err != nil {
