@@ -117,9 +117,9 @@ func (s *stack) mayDelete(ctx context.Context, options DownOptions) error {
 	return options.Confirm(ctx, question)
 }
 
-// away counts what of the stack's trip is known and not home.
+// away counts what of the trip that the kit holds is known and not home.
 func (s *stack) away(ctx context.Context) (int, error) {
-	t, err := s.kit.latestTrip(ctx)
+	t, err := s.kit.presentTrip(ctx)
 	if errors.Is(err, ErrNoSnapshot) {
 		return 0, nil
 	}
@@ -130,20 +130,26 @@ func (s *stack) away(ctx context.Context) (int, error) {
 	return away, errors.Join(err, t.close())
 }
 
-// forget notes in the latest trip that its data was deleted, so that nobody looks for it.
+// forget notes in the trips of this stack that their data was deleted, so that nobody looks for it.
 func (k *Kit) forget(ctx context.Context) error {
-	t, err := k.latestTrip(ctx)
-	if errors.Is(err, ErrNoSnapshot) {
-		return nil
-	}
+	ids, err := k.trips()
 	if err != nil {
 		return err
 	}
-	project, err := t.loadedInto(ctx)
-	if err == nil && project != "" {
-		err = t.journal.SetFact(ctx, factStack, deletedStack)
+	for _, id := range ids {
+		t, err := k.openTrip(ctx, id)
+		if err != nil {
+			return err
+		}
+		project, err := t.loadedInto(ctx)
+		if err == nil && project != "" {
+			err = t.journal.SetFact(ctx, factStack, deletedStack)
+		}
+		if err := errors.Join(err, t.close()); err != nil {
+			return err
+		}
 	}
-	return errors.Join(err, t.close())
+	return nil
 }
 
 // Logs writes what the kit's containers said, line by line. It may hold data of patients: let it go nowhere but

@@ -109,8 +109,8 @@ type preparation struct {
 	receipt        *PrepareReceipt
 	// stack is the kit's own containers, nil without.
 	stack *stack
-	// elsewhere tells that the data of the trip before is not on the kit, and need not be.
-	elsewhere bool
+	// holds tells that the kit holds the data of the trip before, elsewhere that it does not and need not.
+	holds, elsewhere bool
 	// people are the passwords of fieldkit.yaml, nil without; accounts what became of them on the kit.
 	people   *roster
 	accounts *localAccounts
@@ -324,6 +324,12 @@ func (p *preparation) loadMetadata(ctx context.Context, taken *snapshot.Snapshot
 	}
 	for _, refused := range p.receipt.Metadata.Refused {
 		p.warn(fmt.Errorf("the kit does not take %s %s: %s %s", refused.Class, refused.UID, refused.Code, refused.Reason))
+	}
+	for _, missing := range p.receipt.Metadata.Missing {
+		p.warn(fmt.Errorf("the kit took %s %s and does not show it", missing.Class, missing.ID))
+	}
+	for _, differing := range p.receipt.Metadata.Differing {
+		p.warn(fmt.Errorf("the kit took %s %s and gives it back otherwise", differing.Class, differing.ID))
 	}
 	// A session keeps the org units that its account had when it began: begin another.
 	if p.local, err = p.kit.connectLocal(ctx); err != nil {

@@ -320,7 +320,7 @@ func (s *stack) run(ctx context.Context) error {
 		}
 		progress.Note("the kit's own DHIS2 keeps running afterwards, closed to the clinic; `fieldkit down` stops it")
 	}
-	_, err = s.await(ctx, s.url())
+	_, err = s.await(ctx, s.url(), false)
 	return err
 }
 

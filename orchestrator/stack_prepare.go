@@ -41,16 +41,31 @@ func (p *preparation) project() string {
 // lookBack decides what the trip before means for this one, before anything is started: whether what it did not
 // bring home is on the kit to be looked for. Where it is elsewhere, looking here would find everything deleted.
 func (p *preparation) lookBack(ctx context.Context) error {
-	t, err := p.kit.latestTrip(ctx)
-	if errors.Is(err, ErrNoSnapshot) {
+	t, err := p.kit.presentTrip(ctx)
+	switch {
+	case errors.Is(err, ErrNoSnapshot):
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return err
+	case t.state == tripPreparing && !t.carried:
+		return errors.Join(p.sameKit(ctx, t), t.close())
 	}
 	return errors.Join(p.judge(ctx, t), t.close())
 }
 
+// sameKit gives up a trip that was begun for another DHIS2 than the kit's present one.
+func (p *preparation) sameKit(ctx context.Context, t *trip) error {
+	project, err := t.loadedInto(ctx)
+	if err != nil || !p.kit.ownStack() {
+		p.elsewhere = project != ""
+		return err
+	}
+	record, err := readStack(p.kit.dir)
+	p.elsewhere = record == nil || record.Project != project
+	return err
+}
+
+// judge tells whether the kit holds a trip's data, as it must before something else may be loaded over it.
 func (p *preparation) judge(ctx context.Context, t *trip) error {
 	project, err := t.loadedInto(ctx)
 	if err != nil {
@@ -62,17 +77,43 @@ func (p *preparation) judge(ctx context.Context, t *trip) error {
 	}
 	_, elsewhere := p.kit.tripStack(ctx, t)
 	if elsewhere == nil {
+		p.holds = true
 		return nil
 	}
 	away, err := t.away(ctx)
 	if err != nil {
 		return err
 	}
-	if away > 0 || t.state == tripReady {
+	if away > 0 || t.state == tripReady || ctx.Err() != nil || errors.Is(elsewhere, ErrEngine) {
 		return elsewhere
 	}
 	p.elsewhere = true
 	return nil
+}
+
+// presentTrip opens the trip that the kit holds: the latest, or the one before as long as prepare has only begun
+// and loaded nothing yet. The error is ErrNoSnapshot when the kit has made no trip.
+func (k *Kit) presentTrip(ctx context.Context) (*trip, error) {
+	latest, err := k.latestTrip(ctx)
+	if err != nil {
+		return nil, err
+	}
+	carried, err := latest.journal.Fact(ctx, factCarried)
+	if err != nil {
+		return nil, errors.Join(err, latest.close())
+	}
+	latest.carried = carried != ""
+	if latest.state != tripPreparing || latest.carried {
+		return latest, nil
+	}
+	before, err := k.tripBefore(ctx, latest.id)
+	if err != nil {
+		return nil, errors.Join(err, latest.close())
+	}
+	if before == nil {
+		return latest, nil
+	}
+	return before, latest.close()
 }
 
 // away counts the trip's changes that are known and not home.
@@ -134,7 +175,7 @@ func (p *preparation) startStack(ctx context.Context) error {
 		return err
 	}
 	progress.Step("waiting for DHIS2")
-	client, err := s.await(ctx, s.url())
+	client, err := s.await(ctx, s.url(), !p.holds)
 	if err != nil {
 		return err
 	}

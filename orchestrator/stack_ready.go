@@ -57,10 +57,11 @@ func (s *stack) dial(ctx context.Context, network, address string) (net.Conn, er
 // await waits until DHIS2 answers at an address and can import. That its port takes connections means nothing,
 // and neither does a first answer: until its services are up it refuses imports.
 //
-// Where admin still has the password that every DHIS2 begins with, it is given the kit's own: a start that was
-// cut between the two goes on like that.
-func (s *stack) await(ctx context.Context, address string) (*dhis2api.Client, error) {
-	w := &waiting{stack: s, address: address, began: s.kit.options.Now()}
+// Where admin still has the password that every DHIS2 begins with, the database is a fresh one. With mayBeFresh
+// it is given the kit's own: a start that was cut between the two goes on like that. Else the trip's data is not
+// there, and that is the error.
+func (s *stack) await(ctx context.Context, address string, mayBeFresh bool) (*dhis2api.Client, error) {
+	w := &waiting{stack: s, address: address, mayBeFresh: mayBeFresh, began: s.kit.options.Now()}
 	if err := w.watch(ctx); err != nil {
 		return nil, err
 	}
@@ -81,11 +82,16 @@ func (s *stack) await(ctx context.Context, address string) (*dhis2api.Client, er
 	}
 }
 
+// errFresh means that DHIS2 runs on a database of which nobody knows anything.
+var errFresh = errors.New("the database of the kit's DHIS2 is a fresh one: what was loaded is not in it")
+
 // waiting is one waiting for DHIS2.
 type waiting struct {
 	stack   *stack
 	address string
-	began   time.Time
+	// mayBeFresh tells that nothing was loaded yet.
+	mayBeFresh bool
+	began      time.Time
 	// restarts is how often the container had started again when the waiting began.
 	restarts int
 	// refused is since when the kit's password is refused; zero while it is not.
@@ -162,6 +168,9 @@ func (w *waiting) takeOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !w.mayBeFresh {
+		return errFresh
+	}
 	me, err := client.Me(ctx)
 	if err != nil {
 		return err
@@ -184,6 +193,8 @@ func (w *waiting) mayPass(ctx context.Context, reason error) error {
 		refused     *dhis2api.UnauthorizedError
 	)
 	switch {
+	case errors.Is(reason, errFresh):
+		return WithHint(reason, "`fieldkit down` first; then find out who replaced it, and from which copy it can be brought back")
 	case errors.As(reason, &unsupported):
 		return &ServerError{Side: Local, URL: w.address, Err: reason}
 	case !errors.As(reason, &refused):

@@ -40,6 +40,8 @@ type trip struct {
 	dir     string
 	journal *journal.Journal
 	state   string
+	// carried tells whether what the trip before had not brought home was taken over; only presentTrip sets it.
+	carried bool
 }
 
 // snapshotDir is the folder of the trip's snapshot.

@@ -25,8 +25,8 @@ type UpResult struct {
 	// Changed is false when the kit was open already and nothing was done.
 	Changed bool   `json:"changed"`
 	Steps   []Step `json:"steps"`
-	// Seconds is how long all of it took, OwnSeconds how much of that was neither the servers' own start nor
-	// the loading of images.
+	// Seconds is how long all of it took, OwnSeconds how much of that was neither the servers' own starting and
+	// stopping nor the loading of images.
 	Seconds    float64 `json:"seconds"`
 	OwnSeconds float64 `json:"ownSeconds"`
 }
@@ -35,7 +35,7 @@ type UpResult struct {
 type Step struct {
 	Name    string  `json:"name"`
 	Seconds float64 `json:"seconds"`
-	// Of says what the time was spent on: fieldkit's own work, the servers' start, or the loading of images.
+	// Of says what the time was spent on: fieldkit's own work, the servers' starting and stopping, or the loading of images.
 	Of string `json:"of"`
 }
 
@@ -252,7 +252,7 @@ func (u *opening) open(ctx context.Context) (*UpResult, error) {
 		of = ofServers
 	}
 	u.clock.step("waiting for DHIS2 at "+result.URL, of)
-	client, err := s.await(ctx, result.URL)
+	client, err := s.await(ctx, result.URL, false)
 	if err != nil {
 		return nil, err
 	}
@@ -285,10 +285,10 @@ func (w *stopwatch) step(name, of string) {
 	}
 }
 
-// containers takes a step of the engine's: what it waits for is the servers' own start.
+// containers takes a step of the engine's: what it waits for, also when it stops one, is the servers' time.
 func (w *stopwatch) containers(name string) {
 	of := ofOwn
-	if strings.HasPrefix(name, "waiting for ") {
+	if strings.HasPrefix(name, "waiting for ") || strings.HasPrefix(name, "stopping ") {
 		of = ofServers
 	}
 	w.step(name, of)
