@@ -52,7 +52,11 @@ func preparePackage(t *testing.T, file string) {
 			root = unit.ID
 		}
 	}
-	w := newWorld(t, simulated(t, "2.42.5.2"), simulated(t, "2.42.5.2"), "")
+	central, local := os.Getenv("FIELDKIT_ACCEPTANCE_CENTRAL"), os.Getenv("FIELDKIT_ACCEPTANCE_LOCAL")
+	if central == "" {
+		central, local = simulated(t, "2.42.5.2"), simulated(t, "2.42.5.2")
+	}
+	w := newWorld(t, central, local, "")
 	imported, err := w.central.ImportMetadata(t.Context(), metadata, dhis2api.MetadataImportOptions{})
 	if err != nil || imported.Status != "OK" {
 		t.Fatalf("central does not take the package: %v %s", err, asJSON(imported))
@@ -64,7 +68,7 @@ func preparePackage(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	receipt := w.prepare()
-	if len(receipt.Metadata.Refused) > 0 || len(receipt.Metadata.Missing) > 0 || len(receipt.Programs) == 0 {
+	if len(receipt.Metadata.Refused) > 0 || len(receipt.Metadata.Missing) > 0 || len(receipt.Metadata.Differing) > 0 || len(receipt.Programs) == 0 {
 		t.Errorf("the kit lacks metadata of the package: %s", asJSON(receipt))
 	}
 	for _, class := range []string{"programs", "programStages", "programRules", "programRuleActions", "optionSets", "options", "trackedEntityAttributes", "dataElements"} {

@@ -151,8 +151,8 @@ func metadataByClosure(t *testing.T, version string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(receipt.Refused)+len(receipt.Missing) > 0 {
-		t.Errorf("refused %v, missing %v", receipt.Refused, receipt.Missing)
+	if len(receipt.Refused)+len(receipt.Missing)+len(receipt.Differing) > 0 {
+		t.Errorf("refused %v, missing %v, differing %v", receipt.Refused, receipt.Missing, receipt.Differing)
 	}
 	others := ofOthers()
 	for _, class := range slices.Sorted(maps.Keys(all)) {

@@ -25,6 +25,8 @@ type MetadataReceipt struct {
 	Refused []MetadataRefusal `json:"refused,omitempty"`
 	// Missing are the objects that the target accepted and does not show when asked for.
 	Missing []Reference `json:"missing,omitempty"`
+	// Differing are the objects that the target accepted and gives back otherwise than they were sent.
+	Differing []Reference `json:"differing,omitempty"`
 	// Defaults maps central's default category objects to the target's own where they differ. Tracker and
 	// aggregate data need the same mapping.
 	Defaults map[string]string `json:"defaults,omitempty"`
@@ -57,13 +59,13 @@ func (e *MetadataRefusedError) Error() string {
 	return text
 }
 
-// LoadMetadata gives the target the metadata of a scope, in one bundle, and gives the account in use the
+// LoadMetadata gives the target the metadata of a scope, and gives the account in use the
 // units of the scope in addition to those it has. What the target refuses is left out and named in the
 // receipt; other objects of the target stay as they are. It then reads back what it sent.
 //
 // It may be called any number of times, also with newer metadata. The account must be a superuser. A
-// MetadataRefusedError tells that nothing was stored; after any other error the bundle may or may not be
-// stored, and calling again is right.
+// MetadataRefusedError tells that what was refused was not stored; after any other error anything may or may not
+// be stored. Calling again is right.
 func LoadMetadata(ctx context.Context, local *dhis2api.Client, metadata Metadata, scope *Scope) (*MetadataReceipt, error) {
 	l := &metadataLoading{local: local, metadata: metadata}
 	// A fresh server's query cache holds an empty list of period types until its first clearing: it then
@@ -81,17 +83,21 @@ func LoadMetadata(ctx context.Context, local *dhis2api.Client, metadata Metadata
 	if err := l.widenAccount(ctx, scope); err != nil {
 		return nil, fmt.Errorf("give account %s the scope's units: %w", l.me.Username, err)
 	}
-	for _, class := range bundle.Classes() {
-		there, err := l.present(ctx, class, bundle.IDs(class))
-		if err != nil {
-			return nil, fmt.Errorf("read back %s: %w", class, err)
+	missing, differing, err := l.readBack(ctx, bundle)
+	if err != nil {
+		return nil, err
+	}
+	// Of a new object DHIS2 drops what it names and is made only later in the same import, such as the program
+	// indicators of a stage's section (2.43): the second time all is there.
+	if len(differing) > 0 {
+		if _, err := l.importInTurn(ctx, bundle); err != nil {
+			return nil, fmt.Errorf("import metadata again: %w", err)
 		}
-		for _, id := range bundle.IDs(class) {
-			if there != nil && !there[id] {
-				l.receipt.Missing = append(l.receipt.Missing, Reference{class, id})
-			}
+		if missing, differing, err = l.readBack(ctx, bundle); err != nil {
+			return nil, err
 		}
 	}
+	l.receipt.Missing, l.receipt.Differing = missing, differing
 	return &l.receipt, nil
 }
 
@@ -230,7 +236,7 @@ func (l *metadataLoading) send(ctx context.Context) (Metadata, error) {
 		if err != nil {
 			return nil, err
 		}
-		report, err := l.importBundle(ctx, bundle)
+		report, err := l.importInTurn(ctx, bundle)
 		if err != nil && len(l.receipt.Refused) > 0 {
 			return nil, fmt.Errorf("import metadata without what was refused: %w", errors.Join(err, &MetadataRefusedError{Refused: l.receipt.Refused}))
 		}
@@ -251,6 +257,31 @@ func (l *metadataLoading) send(ctx context.Context) (Metadata, error) {
 		}
 	}
 	return nil, &MetadataRefusedError{Refused: l.receipt.Refused}
+}
+
+// importInTurn sends what a bundle holds in the order in which DHIS2 can take it: the hooks that check working
+// lists look for the data elements that these name in the database, not in the import (E4066, 2.43). With
+// problems in the first part the second is not sent.
+func (l *metadataLoading) importInTurn(ctx context.Context, bundle Metadata) (*dhis2api.MetadataReport, error) {
+	first, then := Metadata{}, Metadata{}
+	for class, objects := range bundle {
+		if workingLists()[class] != "" {
+			then[class] = objects
+		} else {
+			first[class] = objects
+		}
+	}
+	report, err := l.importBundle(ctx, first)
+	if err != nil || len(then) == 0 || len(report.Problems) > 0 || report.Status == "ERROR" {
+		return report, err
+	}
+	lists, err := l.importBundle(ctx, then)
+	if err != nil {
+		return nil, err
+	}
+	lists.Stats.Created += report.Stats.Created
+	lists.Stats.Updated += report.Stats.Updated
+	return lists, nil
 }
 
 // importBundle sends a bundle; sending it twice stores the same, so an unknown outcome is sent once more.
