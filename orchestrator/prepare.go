@@ -331,12 +331,6 @@ func (p *preparation) loadMetadata(ctx context.Context, taken *snapshot.Snapshot
 	for _, differing := range p.receipt.Metadata.Differing {
 		p.warn(fmt.Errorf("the kit took %s %s and gives it back otherwise", differing.Class, differing.ID))
 	}
-	for _, missing := range p.receipt.Metadata.Missing {
-		p.warn(fmt.Errorf("the kit took %s %s and does not show it", missing.Class, missing.ID))
-	}
-	for _, differing := range p.receipt.Metadata.Differing {
-		p.warn(fmt.Errorf("the kit took %s %s and gives it back otherwise", differing.Class, differing.ID))
-	}
 	// A session keeps the org units that its account had when it began: begin another.
 	if p.local, err = p.kit.connectLocal(ctx); err != nil {
 		return err
