@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -17,50 +19,53 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-const referencePage = "../../docs/reference.md"
+var update = flag.Bool("update", false, "write the parts of the guide that are made from the code anew")
 
-var update = flag.Bool("update", false, "write the reference anew")
-
-// generated is a part of the reference that is made from the code: all between two marks, which Markdown does
-// not show.
+// generated is a part of a page that is made from the code: all between two marks, which Markdown does not show.
 var generated = regexp.MustCompile(`(?s)(<!-- made from the code: ([a-z ]+) -->\n)(.*?)(<!-- end -->)`)
 
-// TestReference holds the reference to the code's own tables: commands, keys, variables, exit codes. With
-// -update it writes them into the page.
+// TestReference holds the guide to the code's own tables: commands, keys, variables, exit codes, memory. With
+// -update it writes them into the pages.
 func TestReference(t *testing.T) {
-	content, err := os.ReadFile(referencePage)
+	tables := map[string]func(*testing.T) string{
+		"commands": commandTables, "keys": keyTable, "environment": environmentTable, "exit codes": exitTable,
+		"compose keys": composeTable, "memory": memoryTable,
+	}
+	pages, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	tables := map[string]func() string{
-		"commands": commandTables, "keys": keyTable, "environment": environmentTable, "exit codes": exitTable,
-		"compose keys": composeTable,
-	}
-	want := generated.ReplaceAllStringFunc(string(content), func(part string) string {
-		fields := generated.FindStringSubmatch(part)
-		table, known := tables[fields[2]]
-		if !known {
-			t.Fatalf("no table %q, or it is there twice", fields[2])
-		}
-		delete(tables, fields[2])
-		return fields[1] + "\n" + table() + "\n" + fields[4]
-	})
-	for name := range tables {
-		t.Errorf("%s has no part %q", referencePage, name)
-	}
-	if *update {
-		if err := os.WriteFile(referencePage, []byte(want), 0o644); err != nil {
+	for _, page := range pages {
+		content, err := os.ReadFile(page)
+		if err != nil {
 			t.Fatal(err)
 		}
-		return
+		want := generated.ReplaceAllStringFunc(string(content), func(part string) string {
+			fields := generated.FindStringSubmatch(part)
+			table, known := tables[fields[2]]
+			if !known {
+				t.Fatalf("%s: no table %q, or it is there twice", page, fields[2])
+			}
+			delete(tables, fields[2])
+			return fields[1] + "\n" + table(t) + "\n" + fields[4]
+		})
+		if *update {
+			if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if diff := cmp.Diff(strings.Split(want, "\n"), strings.Split(string(content), "\n")); diff != "" {
+			t.Errorf("`go test ./cmd/fieldkit -run TestReference -update` puts %s right (- code, + page):\n%s", page, diff)
+		}
 	}
-	if diff := cmp.Diff(strings.Split(want, "\n"), strings.Split(string(content), "\n")); diff != "" {
-		t.Errorf("`go test ./cmd/fieldkit -run TestReference -update` puts this right (- code, + page):\n%s", diff)
+	for name := range tables {
+		t.Errorf("no page has a part %q", name)
 	}
 }
 
 // commandTables describes every command, in the order of a trip.
-func commandTables() string {
+func commandTables(*testing.T) string {
 	var b strings.Builder
 	var common []cli.Flag
 	var describe func(name string, command *cli.Command)
@@ -128,7 +133,7 @@ func flagTable(flags []cli.Flag) string {
 	return table([]string{"flag", ""}, rows)
 }
 
-func keyTable() string {
+func keyTable(*testing.T) string {
 	rows := [][]string{}
 	for _, key := range orchestrator.ConfigKeys() {
 		without := key.Default
@@ -153,7 +158,7 @@ func isOptional(mapping string) bool {
 	return false
 }
 
-func environmentTable() string {
+func environmentTable(*testing.T) string {
 	rows := [][]string{}
 	for _, v := range environment() {
 		rows = append(rows, []string{"`" + v.name + "`", v.says})
@@ -161,7 +166,7 @@ func environmentTable() string {
 	return table([]string{"variable", ""}, rows)
 }
 
-func exitTable() string {
+func exitTable(*testing.T) string {
 	rows := [][]string{}
 	for _, end := range endings() {
 		rows = append(rows, []string{fmt.Sprintf("%d", end.code), end.says})
@@ -170,7 +175,7 @@ func exitTable() string {
 }
 
 // composeTable lists the keys that an override may hold, those below one beside it.
-func composeTable() string {
+func composeTable(*testing.T) string {
 	rows, below := [][]string{}, map[string][]string{}
 	for _, path := range compose.RealisedKeys() {
 		parts := slices.DeleteFunc(strings.Split(path, "."), func(part string) bool { return part == "[]" })
@@ -198,6 +203,28 @@ func composeTable() string {
 	return table([]string{"key", "below it"}, rows)
 }
 
+// memoryTable says what the kit's containers get of machines as they are sold: of their memory the system sees
+// some percent less.
+func memoryTable(t *testing.T) string {
+	rows := [][]string{}
+	var tooLittle *compose.MemoryError
+	if _, err := compose.Fit(0); !errors.As(err, &tooLittle) {
+		t.Fatalf("a machine without memory: %v", err)
+	}
+	mebibytes := func(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }
+	for _, gigabytes := range []int64{4, 8, 16} {
+		sizes, err := compose.Fit(gigabytes << 30 * 95 / 100)
+		if err != nil {
+			t.Fatalf("%d GB: %v", gigabytes, err)
+		}
+		rows = append(rows, []string{
+			fmt.Sprintf("%d GB", gigabytes), mebibytes(sizes.Heap), mebibytes(sizes.DHIS2Memory), mebibytes(sizes.PostgresMemory), strconv.Itoa(sizes.Connections),
+		})
+	}
+	rows = append(rows, []string{"less than " + mebibytes(tooLittle.Needed), "refused"})
+	return table([]string{"machine", "DHIS2's Java heap", "DHIS2's container", "PostgreSQL's container", "connections"}, rows)
+}
+
 // table writes a table in Markdown.
 func table(head []string, rows [][]string) string {
 	var b strings.Builder
@@ -210,7 +237,7 @@ func table(head []string, rows [][]string) string {
 	line(head)
 	b.WriteString(strings.Repeat("| --- ", len(head)) + "|\n")
 	for _, cells := range rows {
-		line(cells)
+		line(append(cells, make([]string, len(head)-len(cells))...))
 	}
 	return b.String()
 }
