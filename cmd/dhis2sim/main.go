@@ -187,7 +187,7 @@ func run(ctx context.Context, arguments []string, getenv func(string) string, st
 }
 
 // now is the server's clock.
-func (s *settings) now() time.Time { return time.Now().Add(s.clock) }
+func (s *settings) now() time.Time { return time.Now().Add(s.clock).In(s.zone) }
 
 // start makes the server.
 func start(ctx context.Context, s *settings, stderr io.Writer) (*dhis2sim.Server, error) {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -29,17 +27,6 @@ func openServer(t *testing.T, version string, database Database) *Server {
 	s.lag = 0
 	t.Cleanup(s.Close)
 	return s
-}
-
-// clinic gives a server the clinic's metadata and lets the administrator capture there.
-func clinic(t *testing.T, s *Server) {
-	t.Helper()
-	metadata, err := os.ReadFile(filepath.Join("..", "testdata", "clinic", "metadata.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	scaleCall(t, s, http.MethodPost, "/api/metadata", metadata)
-	scaleCall(t, s, http.MethodPatch, "/api/users/"+adminUID, []byte(`[{"op":"add","path":"/organisationUnits","value":[{"id":"zDtBfyIHGje"}]}]`))
 }
 
 // sql runs SQL as somebody else than the server.

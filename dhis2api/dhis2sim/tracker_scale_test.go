@@ -49,13 +49,19 @@ func scaleServer(tb testing.TB) *Server {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	clinic(tb, s)
+	return s
+}
+
+// clinic gives a server the clinic's metadata and lets the administrator capture there.
+func clinic(tb testing.TB, s *Server) {
+	tb.Helper()
 	metadata, err := os.ReadFile(filepath.Join("..", "testdata", "clinic", "metadata.json"))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	scaleCall(tb, s, http.MethodPost, "/api/metadata", metadata)
 	scaleCall(tb, s, http.MethodPatch, "/api/users/"+adminUID, []byte(`[{"op":"add","path":"/organisationUnits","value":[{"id":"zDtBfyIHGje"}]}]`))
-	return s
 }
 
 // scaleCall makes a request as the administrator, which must succeed, and returns the answer's body.
