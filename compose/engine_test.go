@@ -579,6 +579,7 @@ func TestLogs(t *testing.T) {
 	engine := testEngine(t)
 	project := newProject(t, engine)
 	up(t, engine, engineSettings(project))
+	answers(t, "http://"+netip.AddrPortFrom(states(t, engine, project)["dhis2"].Address, DHIS2Port).String()) // it has said so
 	read := func(options LogOptions) string {
 		var out bytes.Buffer
 		if err := engine.Logs(t.Context(), project, options, &out); err != nil {
