@@ -622,6 +622,9 @@ func (w *world) cleanUp() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), time.Minute)
 	defer cancel()
 	for _, client := range []*dhis2api.Client{w.central, w.local} {
+		if client == nil {
+			continue // the kit has its own containers: they go as a whole
+		}
 		if err := w.cleanUpAt(ctx, client); err != nil {
 			w.t.Logf("cleaning up at %s: %v", client.BaseURL(), err)
 		}
