@@ -64,7 +64,7 @@ const (
 	// changedAtClient are the columns that all tracker objects have.
 	changedAtClient = "uid varchar, created timestamp!, lastupdated timestamp!, createdatclient timestamp, lastupdatedatclient timestamp, "
 	// eventColumns are those of all tables of events, after the enrollment.
-	eventColumns = "programstageid bigint!, attributeoptioncomboid bigint!, deleted boolean!, storedby varchar, occurreddate timestamp, " +
+	eventColumns = "programstageid bigint!, attributeoptioncomboid bigint!, deleted boolean!, storedby varchar, " +
 		"organisationunitid bigint!, status varchar!, completedby varchar, completeddate timestamp, geometry geometry, " +
 		"eventdatavalues jsonb!, assigneduserid bigint, createdbyuserinfo jsonb, lastupdatedbyuserinfo jsonb"
 	// objectColumns are those of all metadata.
@@ -87,9 +87,9 @@ func newDialect(minor int) *dialect {
 }
 
 func (d *dialect) trackerTables() []table {
-	enrollmentOptions, noteHistory, itemEvents := "", "", "eventid bigint"
+	enrolled, enrollmentOptions, eventCode, noteHistory, itemEvents := "trackedentityid bigint", "", "code varchar, ", "", "eventid bigint"
 	if d.minor >= 43 {
-		enrollmentOptions, itemEvents = ", attributeoptioncomboid bigint!", "trackereventid bigint, singleeventid bigint"
+		enrolled, enrollmentOptions, eventCode, itemEvents = "trackedentityid bigint!", ", attributeoptioncomboid bigint!", "", "trackereventid bigint, singleeventid bigint"
 	}
 	if d.minor == 41 {
 		noteHistory = "code varchar, lastupdated timestamp!, "
@@ -118,13 +118,13 @@ func (d *dialect) trackerTables() []table {
 			name: "enrollment", identity: []string{"enrollmentid"}, unique: []string{"uid"}, indexes: []string{"lastupdated", "deleted", "programid", "trackedentityid"},
 			parents: map[string]string{"trackedentityid": "trackedentity"},
 			columns: "enrollmentid bigint!, " + changedAtClient + "occurreddate timestamp, enrollmentdate timestamp!, completeddate timestamp, followup boolean, " +
-				"completedby varchar, deleted boolean!, storedby varchar, status varchar, trackedentityid bigint, programid bigint!, organisationunitid bigint!, " +
+				"completedby varchar, deleted boolean!, storedby varchar, status varchar, " + enrolled + ", programid bigint!, organisationunitid bigint!, " +
 				"geometry geometry, createdbyuserinfo jsonb, lastupdatedbyuserinfo jsonb" + enrollmentOptions,
 		},
 		{
 			name: d.event, identity: []string{"eventid"}, unique: []string{"uid"}, indexes: []string{"enrollmentid", "lastupdated", "organisationunitid", "occurreddate"},
 			parents: map[string]string{"enrollmentid": "enrollment"},
-			columns: "eventid bigint!, code varchar, " + changedAtClient + "lastsynchronized timestamp!, enrollmentid bigint!, scheduleddate timestamp, " + eventColumns,
+			columns: "eventid bigint!, " + eventCode + changedAtClient + "lastsynchronized timestamp!, enrollmentid bigint!, scheduleddate timestamp, occurreddate timestamp, " + eventColumns,
 		},
 		{
 			name: "note", identity: []string{"noteid"}, unique: []string{"uid"},
@@ -142,7 +142,7 @@ func (d *dialect) trackerTables() []table {
 	if d.minor >= 43 {
 		tables = append(tables, table{
 			name: d.singleEvent, identity: []string{"eventid"}, unique: []string{"uid"}, indexes: []string{"lastupdated", "organisationunitid", "occurreddate"},
-			columns: "eventid bigint!, " + changedAtClient + "lastsynchronized timestamp!, " + eventColumns,
+			columns: "eventid bigint!, " + changedAtClient + "lastsynchronized timestamp!, occurreddate timestamp!, " + eventColumns,
 		}, table{
 			name: d.singleEvent + "_notes", identity: []string{"eventid", "sort_order"}, parents: map[string]string{"eventid": d.singleEvent, "noteid": "note"},
 			columns: "eventid bigint!, sort_order integer!, noteid bigint!",
@@ -171,16 +171,16 @@ func (d *dialect) otherTables() []table {
 	if d.minor == 41 {
 		translations = ", translations jsonb"
 	}
-	iso := ""
+	iso, label := "", ""
 	if d.minor >= 43 {
-		iso = ", iso varchar!"
+		iso, label = ", iso varchar!", ", label varchar"
 	}
 	return []table{
 		{
 			name: "datasetelement", identity: []string{"datasetelementid"}, unique: []string{"datasetid, dataelementid"},
 			columns: "datasetelementid integer!, datasetid bigint!, dataelementid bigint!, categorycomboid bigint",
 		},
-		{name: "periodtype", identity: []string{"periodtypeid"}, columns: "periodtypeid integer!, name varchar!"},
+		{name: "periodtype", identity: []string{"periodtypeid"}, columns: "periodtypeid integer!, name varchar!" + label},
 		{
 			name: "period", identity: []string{"periodid"}, unique: []string{"periodtypeid, startdate, enddate"},
 			columns: "periodid bigint!, periodtypeid integer, startdate date!, enddate date!" + iso,
