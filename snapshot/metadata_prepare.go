@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,8 +48,10 @@ type Role struct {
 //   - sharing with people and groups that m does not carry is dropped, an unknown owner too (the importing
 //     account then owns the object);
 //   - who made and changed an object, links, the caller's access, favourites, data approval workflows,
-//     pictures, passwords and second factors are dropped; translations and authorities stay;
-//   - default category objects are left out and references to them point to the target's own;
+//     pictures, passwords, second factors and logins by another system (LDAP, OpenID) are dropped; translations
+//     and authorities stay;
+//   - default category objects are left out and references to them point to the target's own, also those
+//     within expressions and custom forms;
 //   - the account in use and its roles are left out, whether they are the same by uid or by name, and users
 //     whom the target has under another uid; references point to the target's own;
 //   - classes that are never cloned are left out (design decision 13), and objects that the target refuses.
@@ -78,6 +81,9 @@ func (m Metadata) Prepare(target Target) (Metadata, error) {
 			if err != nil {
 				return nil, fmt.Errorf("metadata, %s %s: %w", class, id, err)
 			}
+			for central, own := range p.defaults {
+				prepared = bytes.ReplaceAll(prepared, []byte(central), []byte(own))
+			}
 			bundle[class] = append(bundle[class], prepared)
 		}
 	}
@@ -106,16 +112,18 @@ type preparation struct {
 	known map[Reference]bool
 	// left are the objects of the metadata that do not go into the bundle.
 	left map[Reference]bool
-	// renamed maps ids of left objects to those of the target's own.
-	renamed map[string]string
+	// renamed maps ids of left objects to those of the target's own; defaults are those among them that are of
+	// default category objects, which expressions (#{element.combo}) and the HTML of custom forms name in their text.
+	renamed, defaults map[string]string
 }
 
 func newPreparation(m Metadata, target Target) *preparation {
 	p := &preparation{
-		target:  target,
-		known:   map[Reference]bool{},
-		left:    map[Reference]bool{},
-		renamed: m.Defaults().Mapping(target.Defaults),
+		target:   target,
+		known:    map[Reference]bool{},
+		left:     map[Reference]bool{},
+		renamed:  m.Defaults().Mapping(target.Defaults),
+		defaults: m.Defaults().Mapping(target.Defaults),
 	}
 	for class, objects := range m {
 		for _, raw := range objects {
@@ -306,7 +314,8 @@ func dropped(class string) []string {
 	case "users":
 		properties = append(properties, "password", "passwordLastUpdated", "lastLogin", "userCredentials",
 			"twoFA", "twoFactorEnabled", "twoFactorType", "secret", "idToken", "restoreToken", "restoreExpiry",
-			"code2FA", "emailVerificationToken", "emailVerified", "verifiedEmail", "settings")
+			"code2FA", "emailVerificationToken", "emailVerified", "verifiedEmail", "settings",
+			"externalAuth", "ldapId", "openId") // nobody is there on the kit to vouch for them
 	case "organisationUnits":
 		properties = append(properties, "path", "level", "hierarchyLevel", "children", "leaf")
 	case "dataSets":
