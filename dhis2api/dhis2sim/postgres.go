@@ -47,6 +47,7 @@ func Open(ctx context.Context, options Options, database Database) (*Server, err
 	}
 	p := &postgres{pool: pool, files: database.Files, dialect: newDialect(s.minor), zone: s.options.Zone, seed: maphash.MakeSeed()}
 	s.storage, s.changed = p, &changes{noted: map[any]bool{}}
+	s.stale.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.load(ctx); err != nil {
@@ -72,7 +73,8 @@ type postgres struct {
 	zone    *time.Location
 	seed    maphash.Seed
 
-	outside atomic.Int64 // the number of changes by others when memory was loaded
+	// The numbers of changes by others when memory was loaded: of everything but counters, and of counters.
+	outside, counters atomic.Int64
 
 	// What follows is guarded by the server's lock.
 
@@ -88,17 +90,23 @@ func (p *postgres) close() { p.pool.Close() }
 func (p *postgres) current(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	outside, err := p.state(ctx)
+	outside, counters, err := p.state(ctx, p.pool)
 	if err != nil && ctx.Err() == nil { // connections from before a restart of the database fail once
 		p.pool.Reset()
-		outside, err = p.state(ctx)
+		outside, counters, err = p.state(ctx, p.pool)
 	}
-	return err == nil && outside == p.outside.Load(), err
+	return err == nil && outside == p.outside.Load() && counters == p.counters.Load(), err
 }
 
-func (p *postgres) state(ctx context.Context) (outside int64, err error) {
-	err = p.pool.QueryRow(ctx, "SELECT outside FROM dhis2sim_state").Scan(&outside)
-	return outside, err
+// querier is what a row is read from: a transaction, or any connection.
+type querier interface {
+	QueryRow(ctx context.Context, sql string, arguments ...any) pgx.Row
+}
+
+// state is how often others have changed something.
+func (p *postgres) state(ctx context.Context, in querier) (outside, counters int64, err error) {
+	err = in.QueryRow(ctx, "SELECT outside, counters FROM dhis2sim_state").Scan(&outside, &counters)
+	return outside, counters, err
 }
 
 func (p *postgres) loggedIn(ctx context.Context, user string, at time.Time) error {
@@ -220,7 +228,7 @@ func (p *postgres) queue(batch *pgx.Batch, stored []storedRow, now []tableRow) {
 	}
 }
 
-func (p *postgres) load(ctx context.Context, s *Server) error {
+func (p *postgres) load(ctx context.Context, s *Server, everything bool) error {
 	if err := p.prepare(ctx, s); err != nil {
 		return err
 	}
@@ -229,13 +237,23 @@ func (p *postgres) load(ctx context.Context, s *Server) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // it only read
-	var outside int64
-	if err := tx.QueryRow(ctx, "SELECT outside FROM dhis2sim_state").Scan(&outside); err != nil {
+	outside, counters, err := p.state(ctx, tx)
+	if err != nil {
 		return err
+	}
+	l := &loader{p: p, s: s, tx: tx, names: map[string]map[int64]string{}, people: map[string]*person{}}
+	if !everything && outside == p.outside.Load() {
+		s.counters, s.reserved = map[string]int{}, map[string]reservation{}
+		if err := l.counters(ctx); err != nil {
+			return err
+		}
+		p.remember(countersCollection, p.rowsOf(s, countersCollection))
+		p.remember(reservedCollection, p.rowsOf(s, reservedCollection))
+		p.counters.Store(counters)
+		return nil
 	}
 	s.forget()
 	p.numbers, p.last, p.made, p.stored = map[string]map[string]int64{}, 0, nil, map[any][]storedRow{}
-	l := &loader{p: p, s: s, tx: tx, names: map[string]map[int64]string{}, people: map[string]*person{}}
 	if err := l.load(ctx); err != nil {
 		return err
 	}
@@ -246,9 +264,9 @@ func (p *postgres) load(ctx context.Context, s *Server) error {
 		if err := p.save(ctx, s, s.changed.list); err != nil {
 			return err
 		}
-		s.changed.clear()
 	}
 	p.outside.Store(outside)
+	p.counters.Store(counters)
 	return nil
 }
 
@@ -287,7 +305,7 @@ func (p *postgres) prepare(ctx context.Context, s *Server) error {
 				return err
 			}
 		}
-		_, err := tx.Exec(ctx, "INSERT INTO dhis2sim_state (version, outside) VALUES ($1, 0)", s.options.Version)
+		_, err := tx.Exec(ctx, "INSERT INTO dhis2sim_state (version, outside, counters) VALUES ($1, 0, 0)", s.options.Version)
 		return err
 	})
 }

@@ -209,6 +209,12 @@ func (l *loader) collections(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	return l.counters(ctx)
+}
+
+// counters reads which values were handed out.
+func (l *loader) counters(ctx context.Context) error {
+	s := l.s
 	if err := l.each(ctx, "SELECT id, owneruid, key, counter FROM sequentialnumbercounter", func(r record) error {
 		name := r.text(1) + " " + r.text(2)
 		l.named("counters", name, r.number(0))

@@ -1,6 +1,9 @@
 package dhis2sim
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // table is one table of the database. Names, types and keys are those of a real DHIS2's, so that SQL that was written for one
 // runs here; tables whose names begin with dhis2sim_ are this program's own.
@@ -38,15 +41,24 @@ func (t table) create() string {
 
 // watch is the SQL that makes writes by anybody else count, so that this program can tell that its memory is out of date.
 func (t table) watch() string {
+	count := "outside"
+	if slices.Contains(counterTables, t.name) {
+		count = "counters"
+	}
 	return "CREATE TRIGGER dhis2sim_outside AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON " + t.name +
-		" FOR EACH STATEMENT WHEN (current_setting('dhis2sim.own', true) IS DISTINCT FROM 'on') EXECUTE FUNCTION dhis2sim_outside();\n"
+		" FOR EACH STATEMENT WHEN (current_setting('dhis2sim.own', true) IS DISTINCT FROM 'on') EXECUTE FUNCTION dhis2sim_" + count + "();\n"
 }
+
+// counterTables are written by others as a matter of course, and quick to read again.
+var counterTables = []string{"sequentialnumbercounter", "reservedvalue"}
 
 // stateSQL makes what this program notes about the database itself.
 const stateSQL = `
-CREATE TABLE dhis2sim_state (version varchar NOT NULL, outside bigint NOT NULL);
+CREATE TABLE dhis2sim_state (version varchar NOT NULL, outside bigint NOT NULL, counters bigint NOT NULL);
 CREATE FUNCTION dhis2sim_outside() RETURNS trigger LANGUAGE plpgsql AS
 	$$BEGIN UPDATE public.dhis2sim_state SET outside = outside + 1; RETURN NULL; END$$;
+CREATE FUNCTION dhis2sim_counters() RETURNS trigger LANGUAGE plpgsql AS
+	$$BEGIN UPDATE public.dhis2sim_state SET counters = counters + 1; RETURN NULL; END$$;
 `
 
 // dialect is how the tables of one minor version are named and made.

@@ -13,8 +13,9 @@ type storage interface {
 	// current tells whether memory still holds what the storage holds; it does not when somebody else has changed that.
 	// It fails when the storage cannot be reached. It may be called without the server's lock.
 	current(ctx context.Context) (bool, error)
-	// load replaces the server's data in memory by what is stored. The server's lock is held for writing.
-	load(ctx context.Context, s *Server) error
+	// load replaces the server's data in memory by what is stored: everything, or what others have changed since it was last
+	// loaded. The server's lock is held for writing.
+	load(ctx context.Context, s *Server, everything bool) error
 	// save stores what changed, all of it or, when it fails, nothing. The server's lock is held for writing.
 	save(ctx context.Context, s *Server, changed []any) error
 	// loggedIn notes when a user opened a session. It may be called without the server's lock.
@@ -136,10 +137,10 @@ func (s *Server) reload(ctx context.Context) error {
 	return s.load(ctx)
 }
 
-// load loads everything from the storage; the lock is held for writing.
+// load brings memory up to date with the storage; the lock is held for writing.
 func (s *Server) load(ctx context.Context) error {
-	s.stale.Store(true)
-	if err := s.storage.load(ctx, s); err != nil {
+	everything := s.stale.Swap(true)
+	if err := s.storage.load(ctx, s, everything); err != nil {
 		return err
 	}
 	s.changed.clear()
