@@ -6,11 +6,11 @@ import (
 )
 
 // geometry is GeoJSON as PostGIS writes it, with coordinates as DHIS2 shows them.
-func geometry(geoJSON string) string {
-	if geoJSON == "" {
+func geometry(stored string) string {
+	if stored == "" {
 		return ""
 	}
-	raw := json.RawMessage(geoJSON)
+	raw := json.RawMessage(stored)
 	if checkGeometry(&raw) != nil {
 		return ""
 	}

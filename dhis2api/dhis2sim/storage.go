@@ -172,7 +172,9 @@ func (s *Server) trouble(err error) {
 // refuseUnstored answers a request that the storage kept from being served: as DHIS2 2.42 was seen to while its database was
 // down, a name and a password are wrong then, however right they are.
 func (s *Server) refuseUnstored(w http.ResponseWriter, r *http.Request, err error) {
-	s.trouble(err)
+	if r.Context().Err() == nil { // else the client has gone
+		s.trouble(err)
+	}
 	for name := range w.Header() {
 		w.Header().Del(name)
 	}

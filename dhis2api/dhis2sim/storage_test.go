@@ -203,6 +203,55 @@ func TestDatabaseDown(t *testing.T) {
 	scaleCall(t, s, http.MethodPost, "/api/tracker?async=false", scalePayload(2, 3))
 }
 
+// The database is killed while clients post: what was answered with success is in it when it is back.
+func TestDatabaseKilled(t *testing.T) {
+	t.Parallel()
+	cluster := postgrestest.Start(t)
+	s := openServer(t, "2.42.5.2", Database{URL: cluster.Database(t)})
+	clinic(t, s)
+	const clients, each = 4, 60
+	var mu sync.Mutex
+	var acknowledged []string
+	refused := 0
+	var wait sync.WaitGroup
+	half := make(chan struct{})
+	for client := range clients {
+		wait.Go(func() {
+			for i := range each {
+				n := each*client + i
+				r := httptest.NewRequest(http.MethodPost, "/api/tracker?async=false", bytes.NewReader(scalePayload(n, n+1)))
+				r.SetBasicAuth("admin", "district")
+				r.Header.Set("Content-Type", "application/json")
+				w := httptest.NewRecorder()
+				s.ServeHTTP(w, r)
+				mu.Lock()
+				if w.Code == http.StatusOK {
+					acknowledged = append(acknowledged, scaleUID('T', n))
+				} else {
+					refused++
+				}
+				if len(acknowledged)+refused == clients*each/2 {
+					close(half)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	<-half
+	cluster.Kill()
+	cluster.Start(t)
+	wait.Wait()
+	for _, uid := range acknowledged {
+		if status, answer := call(t, s, http.MethodGet, "/api/tracker/trackedEntities/"+uid+"?program=xIkcI00xjZE", ""); status != http.StatusOK {
+			t.Errorf("%s was acknowledged and is missing: %d %v", uid, status, answer)
+		}
+	}
+	t.Logf("%d acknowledged, %d refused", len(acknowledged), refused)
+	if len(acknowledged) < clients*each/4 {
+		t.Errorf("only %d were acknowledged", len(acknowledged))
+	}
+}
+
 // What cannot be committed is answered with an error and is in memory no more.
 func testFailedCommit(t *testing.T, cluster *postgrestest.Cluster) {
 	t.Helper()

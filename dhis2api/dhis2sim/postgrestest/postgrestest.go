@@ -116,7 +116,7 @@ func (c *Cluster) Start(t testing.TB) {
 	defer func() { _ = log.Close() }() // the process has its own
 	server := c.command(context.WithoutCancel(t.Context()), "postgres", "-D", c.data, "-p", strconv.Itoa(c.port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "full_page_writes=off",
-		"-c", "synchronous_commit=off", "-c", "shared_buffers=32MB", "-c", "max_connections=60")
+		"-c", "shared_buffers=32MB", "-c", "max_connections=60")
 	server.Stdout, server.Stderr = log, log
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
