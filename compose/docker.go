@@ -101,6 +101,18 @@ type inspected struct {
 	probe []string // the health check's command, nil without one
 }
 
+// published is the one place at which a container is reached from outside; invalid when there is none.
+func published(ports nat.PortMap) (at netip.AddrPort) {
+	for _, bindings := range ports {
+		for _, binding := range bindings {
+			if address, err := netip.ParseAddrPort(binding.HostIP + ":" + binding.HostPort); err == nil {
+				at = address
+			}
+		}
+	}
+	return at
+}
+
 func (d docker) inspect(ctx context.Context, id string) (inspected, error) {
 	answer, err := d.api.ContainerInspect(ctx, id)
 	if err != nil {
@@ -132,12 +144,10 @@ func (d docker) inspect(ctx context.Context, id string) (inspected, error) {
 			seen.Address, _ = netip.ParseAddr(endpoint.IPAddress)
 		}
 	}
-	for _, bindings := range answer.NetworkSettings.Ports {
-		for _, binding := range bindings {
-			if published, err := netip.ParseAddrPort(binding.HostIP + ":" + binding.HostPort); err == nil {
-				seen.Published = published
-			}
-		}
+	seen.Published = published(answer.NetworkSettings.Ports)
+	if !seen.Published.IsValid() && (state.Running || state.Restarting) {
+		// While the engine starts a container again it shows no ports, and may hold them already.
+		seen.Published = published(answer.HostConfig.PortBindings)
 	}
 	if check := answer.Config.Healthcheck; check != nil && len(check.Test) > 1 {
 		switch check.Test[0] {
