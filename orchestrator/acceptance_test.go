@@ -481,7 +481,7 @@ func (w *world) nextTrip(first *report.Report) {
 func (w *world) open() *orchestrator.Kit {
 	w.t.Helper()
 	kit, err := orchestrator.Open(orchestrator.OpenOptions{
-		Dir: w.kitDir, Getenv: w.getenv, Now: w.now, ConfigDirectory: filepath.Join(w.kitDir, ".config"), Version: "acceptance",
+		Dir: w.kitDir, Getenv: w.getenv, Now: w.now, ConfigDirectory: filepath.Join(w.kitDir, ".config", "fieldkit"), Version: "acceptance",
 	})
 	if err != nil {
 		w.t.Fatal(err)
