@@ -240,7 +240,7 @@ func TestCompareAllWhenDatabaseIsAnother(t *testing.T) {
 		}
 		notes := &noted{}
 		kit, err := orchestrator.Open(orchestrator.OpenOptions{
-			Dir: w.kitDir, Getenv: w.getenv, Now: time.Now, ConfigDirectory: filepath.Join(w.kitDir, ".config"), Version: "acceptance", Progress: notes,
+			Dir: w.kitDir, Getenv: w.getenv, Now: time.Now, ConfigDirectory: filepath.Join(w.kitDir, ".config", "fieldkit"), Version: "acceptance", Progress: notes,
 		})
 		if err != nil {
 			t.Fatal(err)

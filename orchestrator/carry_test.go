@@ -109,7 +109,7 @@ func (w *world) changed(name, attribute, value string) *dhis2api.TrackedEntity {
 func (w *world) prepareWith(progress orchestrator.Progress) *orchestrator.PrepareReceipt {
 	w.t.Helper()
 	kit, err := orchestrator.Open(orchestrator.OpenOptions{
-		Dir: w.kitDir, Getenv: w.getenv, Now: w.now, ConfigDirectory: filepath.Join(w.kitDir, ".config"), Version: "acceptance", Progress: progress,
+		Dir: w.kitDir, Getenv: w.getenv, Now: w.now, ConfigDirectory: filepath.Join(w.kitDir, ".config", "fieldkit"), Version: "acceptance", Progress: progress,
 	})
 	if err != nil {
 		w.t.Fatal(err)
