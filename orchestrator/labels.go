@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/report"
@@ -68,15 +69,22 @@ func fieldLabels(s *snapshot.Snapshot) (map[string]string, error) {
 	return labels, nil
 }
 
-// metadataOf reads the metadata that a snapshot carries.
+// metadataOf reads the metadata that a snapshot carries, the org units that records merely name included.
 func metadataOf(s *snapshot.Snapshot) (snapshot.Metadata, error) {
-	document, err := s.Document(snapshot.Taken, metadataName)
-	if err != nil {
-		return nil, err
+	all := snapshot.Metadata{}
+	for _, name := range []string{metadataName, unitsName} {
+		document, err := s.Document(snapshot.Taken, name)
+		if name == unitsName && errors.Is(err, fs.ErrNotExist) {
+			continue // taken before fieldkit knew of them
+		}
+		if err != nil {
+			return nil, err
+		}
+		var metadata snapshot.Metadata
+		if err := errors.Join(json.NewDecoder(document).Decode(&metadata), document.Close()); err != nil {
+			return nil, fmt.Errorf("cannot read the snapshot's metadata: %w", err)
+		}
+		all = all.With(metadata)
 	}
-	var metadata snapshot.Metadata
-	if err := errors.Join(json.NewDecoder(document).Decode(&metadata), document.Close()); err != nil {
-		return nil, fmt.Errorf("cannot read the snapshot's metadata: %w", err)
-	}
-	return metadata, nil
+	return all, nil
 }

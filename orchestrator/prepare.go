@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,8 +17,12 @@ import (
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
 )
 
-// metadataName is the document of the snapshot that holds the metadata.
-const metadataName = "metadata"
+// metadataName is the document of the snapshot that holds the metadata, unitsName the one of the org units that
+// records merely name.
+const (
+	metadataName = "metadata"
+	unitsName    = "units"
+)
 
 // factReceipt is where the journal keeps the receipt of prepare.
 const factReceipt = "receipt"
@@ -250,7 +255,18 @@ func (p *preparation) takeInto(ctx context.Context, w *snapshot.Writer) error {
 			return err
 		}
 	}
-	if err := snapshot.Take(ctx, p.central, w, snapshot.TakeOptions{Progress: p.progress("taking"), Warn: p.warn}); err != nil {
+	mentioned := map[string]bool{}
+	err := snapshot.Take(ctx, p.central, w, snapshot.TakeOptions{
+		Progress: p.progress("taking"), Warn: p.warn, Mentioned: func(orgUnit string) { mentioned[orgUnit] = true },
+	})
+	if err != nil {
+		return err
+	}
+	units, err := snapshot.TakeMentionedUnits(ctx, p.central, w.Scope(), slices.Sorted(maps.Keys(mentioned)))
+	if err != nil {
+		return err
+	}
+	if err := w.Document(unitsName, func(out io.Writer) error { return json.NewEncoder(out).Encode(units) }); err != nil {
 		return err
 	}
 	return w.Finish()

@@ -18,7 +18,7 @@ import (
 func closureScope(t *testing.T, central *dhis2api.Client) *Scope {
 	t.Helper()
 	scope, err := ResolveScope(t.Context(), central, Wanted{
-		OrgUnits: []string{"PA-BOC"}, Programs: []string{"VISIT", "WATER"}, DataSets: []string{"DS_MONTH", "CL_WEEKLY"},
+		OrgUnits: []string{"PA-BOC"}, Programs: []string{"VISIT", "WATER", "CL_ARRIVE"}, DataSets: []string{"DS_MONTH", "CL_WEEKLY"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -26,8 +26,8 @@ func closureScope(t *testing.T, central *dhis2api.Client) *Scope {
 	return scope
 }
 
-// closureMetadata is what central holds: the clinic's metadata and testdata/closure.json, where ids that end in F, Fa
-// or Far (and F with a number) are of objects that the scope does not need.
+// closureMetadata is what central holds: the clinic's metadata and testdata/closure.json. Objects that the scope does not
+// need have ids with an F for far.
 func closureMetadata(t *testing.T, central *dhis2api.Client) map[string][]map[string]any {
 	t.Helper()
 	if err := central.ClearCache(t.Context()); err != nil {
@@ -54,11 +54,12 @@ func closureMetadata(t *testing.T, central *dhis2api.Client) map[string][]map[st
 	return all
 }
 
-// ofOthers are the ids of the fixtures' objects that the scope does not need.
+// ofOthers are the ids of the fixtures' objects that the scope does not need. Of the units outside it needs Soloy: a
+// category option is for Soloy alone.
 func ofOthers() []string {
 	return []string{
 		"clElementF1", "clElementF2", "clValidateF", "clOptionF01", "clOptionSeF", "clOptionGrF", "clStageFar1", "clProgramFa", "clFilterFar",
-		"clEventFilF", "clRelationF", "clUnitGrFar", "HqaTG4yv5kR", "YHa4SyAIFQk", "E4Y9h4vPMzj",
+		"clEventFilF", "clRelationF", "clUnitGrFar", "E4Y9h4vPMzj",
 	}
 }
 
@@ -171,5 +172,106 @@ func metadataByClosure(t *testing.T, version string) {
 				t.Errorf("%s %s (-central +kit):\n%s", class, id, diff)
 			}
 		}
+	}
+}
+
+// TestMentionedUnits: records name org units outside the scope. These come along for reference: the records load as they
+// are, and nobody captures there.
+func TestMentionedUnits(t *testing.T) {
+	central, local := testServers(t, "2.43.1")
+	closureMetadata(t, central)
+	me, err := central.Me(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []string{panama}
+	if err := central.SetUserUnits(t.Context(), me.ID, dhis2api.UserUnits{Capture: all, View: all, Search: all}); err != nil {
+		t.Fatal(err)
+	}
+	// Somebody works in the whole country.
+	if err := central.SetUserUnits(t.Context(), "v4VujyGC7dQ", dhis2api.UserUnits{Capture: all, Search: all}); err != nil {
+		t.Fatal(err)
+	}
+	central = again(t, central)
+	const boquete = "E4Y9h4vPMzj"
+	patient := visitor(1, rioCana, "2026-05-04")
+	patient.TrackedEntity, patient.Enrollments[0].Enrollment = "mtPatient01", "mtEnrollm01"
+	for _, event := range patient.Enrollments[0].Events {
+		event.Event, event.OrgUnit = "mtEvent0001", soloy
+	}
+	report, err := central.Import(t.Context(), dhis2api.TrackerPayload{
+		TrackedEntities: []*dhis2api.TrackedEntity{patient},
+		Events: []*dhis2api.Event{{
+			Event: "mtArrival01", Program: "clProgramEv", ProgramStage: "clStageEven", OrgUnit: rioCana, Status: "COMPLETED", OccurredAt: "2026-05-04",
+			AttributeOptionCombo: "clCatOptCo1", DataValues: []dhis2api.EventDataValue{{DataElement: "clElementOU", Value: boquete}},
+		}},
+	}, dhis2api.ImportOptions{AtomicMode: dhis2api.AtomicAll})
+	if err != nil || len(report.Errors) > 0 {
+		t.Fatalf("%v %+v", err, report)
+	}
+	scope := closureScope(t, central)
+	metadata, err := TakeMetadata(t.Context(), central, scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	directory, keys := t.TempDir(), testKeys(t)
+	mentioned := map[string]bool{}
+	w := openFace(t, directory, Taken, keys, scope, central)
+	if err := Take(t.Context(), central, w, TakeOptions{Mentioned: func(unit string) { mentioned[unit] = true }}); err != nil {
+		t.Fatal(err)
+	}
+	// What an earlier run met is met again.
+	recalled := map[string]bool{}
+	if err := Take(t.Context(), central, w, TakeOptions{Mentioned: func(unit string) { recalled[unit] = true }}); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{rioCana: true, soloy: true, boquete: true}
+	for _, got := range []map[string]bool{mentioned, recalled} {
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Errorf("units that records name: %s", diff)
+		}
+	}
+	if err := w.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	units, err := TakeMentionedUnits(t.Context(), central, scope, slices.Sorted(maps.Keys(mentioned)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := gocmp.Diff([]string{boquete, "HqaTG4yv5kR", soloy, panama}, units.IDs("organisationUnits")); diff != "" {
+		t.Errorf("units for reference: %s", diff)
+	}
+	receipt, err := LoadMetadata(t.Context(), local, metadata.With(units), scope)
+	if err != nil || len(receipt.Refused)+len(receipt.Missing)+len(receipt.Differing) > 0 {
+		t.Fatalf("%v %+v", err, receipt)
+	}
+	local = again(t, local)
+	s, err := Open(directory, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded := openFace(t, directory, Loaded, keys, scope, local)
+	loading, err := Load(t.Context(), s, local, loaded, LoadOptions{Central: central})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", loading)
+	event, err := local.Event(t.Context(), "mtEvent0001", dhis2api.Lookup{})
+	if err != nil || event.OrgUnit != soloy {
+		t.Errorf("the event at a unit outside the scope: %v %+v", err, event)
+	}
+	arrival, err := local.Event(t.Context(), "mtArrival01", dhis2api.Lookup{Program: "clProgramEv"})
+	if err != nil || len(arrival.DataValues) != 1 || arrival.DataValues[0].Value != boquete {
+		t.Errorf("the event that names one: %v %+v", err, arrival)
+	}
+	var user struct{ OrganisationUnits, TeiSearchOrganisationUnits []dhis2api.Ref }
+	if err := local.Get(t.Context(), "users", "v4VujyGC7dQ", "organisationUnits[id],teiSearchOrganisationUnits[id]", &user); err != nil {
+		t.Fatal(err)
+	}
+	if diff := gocmp.Diff([]dhis2api.Ref{{ID: "jMnOQwfpLgG"}}, user.OrganisationUnits); diff != "" {
+		t.Errorf("where somebody of the whole country captures: %s", diff)
+	}
+	if diff := gocmp.Diff([]dhis2api.Ref{{ID: panama}}, user.TeiSearchOrganisationUnits); diff != "" {
+		t.Errorf("and where he searches: %s", diff)
 	}
 }

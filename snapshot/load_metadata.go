@@ -67,7 +67,7 @@ func (e *MetadataRefusedError) Error() string {
 // MetadataRefusedError tells that what was refused was not stored; after any other error anything may or may not
 // be stored. Calling again is right.
 func LoadMetadata(ctx context.Context, local *dhis2api.Client, metadata Metadata, scope *Scope) (*MetadataReceipt, error) {
-	l := &metadataLoading{local: local, metadata: metadata}
+	l := &metadataLoading{local: local, metadata: metadata, target: Target{Roots: scope.Roots()}}
 	// A fresh server's query cache holds an empty list of period types until its first clearing: it then
 	// refuses data sets (measured on 2.42.5.2).
 	if err := local.ClearCache(ctx); err != nil {
@@ -117,12 +117,9 @@ func (l *metadataLoading) readTarget(ctx context.Context) error {
 		return err
 	}
 	l.me = me
-	l.target = Target{
-		Account:  Account{ID: me.ID, Username: me.Username},
-		Existing: map[string]map[string][]string{},
-		Without:  map[string]bool{},
-		Present:  map[string]bool{},
-	}
+	l.target.Account = Account{ID: me.ID, Username: me.Username}
+	l.target.Existing = map[string]map[string][]string{}
+	l.target.Without, l.target.Present = map[string]bool{}, map[string]bool{}
 	roles := make([]string, 0, len(me.UserRoles))
 	for _, role := range me.UserRoles {
 		roles = append(roles, role.ID)
@@ -355,17 +352,7 @@ func (l *metadataLoading) present(ctx context.Context, class string, ids []strin
 // widenAccount adds the scope's root units and all their ancestors to the account's units; what lies below
 // them is in reach with them.
 func (l *metadataLoading) widenAccount(ctx context.Context, scope *Scope) error {
-	parents := map[string]string{}
-	for _, raw := range l.metadata["organisationUnits"] {
-		var unit struct {
-			ID     string
-			Parent struct{ ID string }
-		}
-		if err := json.Unmarshal(raw, &unit); err != nil {
-			return err
-		}
-		parents[unit.ID] = unit.Parent.ID
-	}
+	parents := l.metadata.parents()
 	var carried []string
 	for _, root := range scope.Roots() {
 		for unit := root; unit != "" && !slices.Contains(carried, unit); unit = parents[unit] {

@@ -32,9 +32,43 @@ func (m Metadata) Count() int {
 	return count
 }
 
+// With is m and the objects of more that m does not have.
+func (m Metadata) With(more Metadata) Metadata {
+	all := maps.Clone(m)
+	for class, objects := range more {
+		has := map[string]bool{}
+		for _, id := range m.IDs(class) {
+			has[id] = true
+		}
+		list := slices.Clone(m[class])
+		for _, object := range objects {
+			if !has[objectID(object)] {
+				list = append(list, object)
+			}
+		}
+		all[class] = list
+	}
+	return all
+}
+
 // Classes are the names of the classes that have objects, sorted.
 func (m Metadata) Classes() []string {
 	return slices.Sorted(maps.Keys(m))
+}
+
+// parents are the uids of the org units' parents, by their own.
+func (m Metadata) parents() map[string]string {
+	parents := map[string]string{}
+	for _, raw := range m["organisationUnits"] {
+		var unit struct {
+			ID     string
+			Parent struct{ ID string }
+		}
+		if json.Unmarshal(raw, &unit) == nil && unit.Parent.ID != "" {
+			parents[unit.ID] = unit.Parent.ID
+		}
+	}
+	return parents
 }
 
 // objectID is the id of a metadata object; empty where it has none.

@@ -16,6 +16,9 @@ type Target struct {
 	// Users are the uids of the target's users by their names in lower case. A user of central's whom the
 	// target has under another uid stays as the target has him, and references point to him.
 	Users map[string]string
+	// Roots are the scope's root org units: people work at and below them, wherever else they do at central. Empty:
+	// where they do at central.
+	Roots []string
 	// Existing holds, for objects that the target has already, the ids in those of their lists that
 	// preparing prunes: object id, property, ids. What stands there and is not carried is kept, so that
 	// loading takes nothing from another scope on the same server.
@@ -41,6 +44,9 @@ type Role struct {
 // Prepare makes of metadata as central gave it the bundle that the target is given. It is a pure function
 // and leaves m as it is. What it changes:
 //
+//   - people's capture units are cut down to the scope: a unit above it becomes the scope's roots below, so that
+//     nobody captures at units that are only there because records or the hierarchy name them. Where people
+//     search and view stays;
 //   - assignments to organisation units (of programs, data sets, category options, unit groups, users) and
 //     members of user groups are cut down to what m carries; what the target's object holds besides is kept.
 //     A category option whose units all lie outside becomes one without restriction;
@@ -72,6 +78,9 @@ func (m Metadata) Prepare(target Target) (Metadata, error) {
 			id, _ := object["id"].(string)
 			if !p.carries(class, id) {
 				continue
+			}
+			if class == "users" {
+				p.narrow(object)
 			}
 			p.clean(class, object)
 			for _, property := range prunedLists(class) {
@@ -115,6 +124,8 @@ type preparation struct {
 	// renamed maps ids of left objects to those of the target's own; defaults are those among them that are of
 	// default category objects, which expressions (#{element.combo}) and the HTML of custom forms name in their text.
 	renamed, defaults map[string]string
+	// parents are the units' parents.
+	parents map[string]string
 }
 
 func newPreparation(m Metadata, target Target) *preparation {
@@ -124,6 +135,7 @@ func newPreparation(m Metadata, target Target) *preparation {
 		left:     map[Reference]bool{},
 		renamed:  m.Defaults().Mapping(target.Defaults),
 		defaults: m.Defaults().Mapping(target.Defaults),
+		parents:  m.parents(),
 	}
 	for class, objects := range m {
 		for _, raw := range objects {
@@ -182,6 +194,43 @@ func (p *preparation) ownOf(class string, object map[string]any) (string, bool) 
 		}
 	}
 	return "", false
+}
+
+// narrow cuts a user's capture units down to the scope.
+func (p *preparation) narrow(user map[string]any) {
+	if len(p.target.Roots) == 0 {
+		return
+	}
+	// lies tells whether a unit is at or below another.
+	lies := func(unit, above string) bool {
+		for ; unit != ""; unit = p.parents[unit] {
+			if unit == above {
+				return true
+			}
+		}
+		return false
+	}
+	list, _ := user["organisationUnits"].([]any)
+	narrowed, seen := make([]any, 0, len(list)), map[string]bool{}
+	add := func(unit string) {
+		if !seen[unit] {
+			seen[unit] = true
+			narrowed = append(narrowed, map[string]any{"id": unit})
+		}
+	}
+	for _, item := range list {
+		reference, _ := item.(map[string]any)
+		unit, _ := reference["id"].(string)
+		for _, root := range p.target.Roots {
+			switch {
+			case lies(unit, root):
+				add(unit)
+			case lies(root, unit):
+				add(root)
+			}
+		}
+	}
+	user["organisationUnits"] = narrowed
 }
 
 func (p *preparation) carries(class, id string) bool {

@@ -31,6 +31,9 @@ type TakeOptions struct {
 	PageSize int
 	// IncludeDeleted brings tombstones along.
 	IncludeDeleted bool
+	// Mentioned, unless nil, is told of every org unit that a record names, once: also of those outside the scope,
+	// and of those that earlier runs met.
+	Mentioned func(orgUnit string)
 	// partSize replaces the number of objects a part in tests.
 	partSize int
 }
@@ -66,6 +69,12 @@ func Take(ctx context.Context, source *dhis2api.Client, w *Writer, o TakeOptions
 	if w.Face() == Taken {
 		t.listing.WithoutUnsynchronized = true
 		t.listing.Since = w.Scope().Wanted.Since
+	}
+	if o.Mentioned != nil {
+		var err error
+		if t.mentions, err = newMentions(ctx, source, o.Mentioned); err != nil {
+			return err
+		}
 	}
 	if err := t.recall(ctx); err != nil {
 		return fmt.Errorf("cannot go on with the snapshot: %w", err)
@@ -104,11 +113,16 @@ type taking struct {
 	// written; programs what was written of each program.
 	everyone, relations *uidSet
 	programs            map[string]*uidSet
+	// mentions is nil where nobody wants to know.
+	mentions *mentions
 }
 
 // recall learns from the parts of earlier runs what is written already.
 func (t *taking) recall(ctx context.Context) error {
 	for _, part := range t.w.parts {
+		if err := t.recallMentions(ctx, part); err != nil {
+			return err
+		}
 		var seen *uidSet
 		switch part.Kind {
 		case TrackedEntities, Events:
@@ -134,6 +148,40 @@ func (t *taking) recall(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// recallMentions finds the org units that a part's records name.
+func (t *taking) recallMentions(ctx context.Context, part Part) error {
+	if t.mentions == nil {
+		return nil
+	}
+	var err error
+	switch part.Kind {
+	case TrackedEntities:
+		err = findMentions[dhis2api.TrackedEntity](ctx, t, part)
+	case Events:
+		err = findMentions[dhis2api.Event](ctx, t, part)
+	case DataValues:
+		err = findMentions[dhis2api.DataValue](ctx, t, part)
+	}
+	return err
+}
+
+func findMentions[T any](ctx context.Context, t *taking, part Part) error {
+	for object, err := range eachLine[*T](ctx, t.w.directory, t.w.keys, part) {
+		if err != nil {
+			return err
+		}
+		t.mentions.in(object)
+	}
+	return nil
+}
+
+// mention finds the org units that a record names.
+func (t *taking) mention(object any) {
+	if t.mentions != nil {
+		t.mentions.in(object)
+	}
 }
 
 func (t *taking) seen(subject string) *uidSet {
@@ -269,6 +317,7 @@ func (s stream[T]) take(ctx context.Context) error {
 
 func (s stream[T]) add(batch *Batch, object T) error {
 	related := s.detach(object)
+	s.taking.mention(object)
 	if err := batch.Add(s.kind, s.subject, object); err != nil {
 		return err
 	}
@@ -307,6 +356,7 @@ func (t *taking) unenrolled(ctx context.Context, kind TrackedEntityType) error {
 			return err
 		}
 		related := DetachRelationships(person)
+		t.mention(person)
 		if err := batch.Add(TrackedEntities, subject, person); err != nil {
 			return err
 		}
@@ -346,6 +396,7 @@ func (t *taking) aggregateBelow(ctx context.Context, name string, dataSet DataSe
 		if err != nil {
 			return err
 		}
+		t.mention(v)
 		if err := batch.Add(DataValues, progress.Subject, v); err != nil {
 			return err
 		}
