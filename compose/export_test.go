@@ -34,12 +34,11 @@ func TestExport(t *testing.T) {
 			t.Errorf("the file holds %q:\n%s", secret, &out)
 		}
 	}
-	project, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
-		WorkingDir: t.TempDir(), ConfigFiles: []types.ConfigFile{{Filename: "exported.yaml", Content: out.Bytes()}},
-	})
-	if err != nil {
-		t.Fatalf("%v in\n%s", err, &out)
+	path := filepath.Join(t.TempDir(), "exported.yaml")
+	if err := os.WriteFile(path, out.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
 	}
+	project := exported(t, path)
 	if project.Name != settings.Project {
 		t.Errorf("project %q", project.Name)
 	}
@@ -68,4 +67,16 @@ func TestExport(t *testing.T) {
 	if after, _ := stack.hash("dhis2"); after != before {
 		t.Error("exporting changed the stack")
 	}
+}
+
+// exported reads a file as Compose would.
+func exported(t *testing.T, path string) *types.Project {
+	t.Helper()
+	project, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
+		WorkingDir: filepath.Dir(path), ConfigFiles: []types.ConfigFile{{Filename: path}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return project
 }
