@@ -89,6 +89,8 @@ type Scope struct {
 	// Since is a date, YYYY-MM-DD, or "": events and periods before it stay at central. Without it
 	// everything is carried, future periods too.
 	Since string
+	// AllMetadata carries all of central's metadata along, not only what the programs and forms need.
+	AllMetadata bool
 }
 
 // Selection is all objects of a class, or those named.

@@ -47,6 +47,8 @@ func (p *configParser) known(c *Config) []key {
 			{name: "since", read: p.text(&c.Scope.Since, checkDate), without: "everything",
 				says: "a day, as in `2024-01-31`: events and periods before it stay at central"},
 		}},
+		{name: "metadata", read: p.all(&c.Scope.AllMetadata), without: "what the programs and data sets of the scope need",
+			says: "`all`: all of central's metadata, dashboards and other programs too; org units and people stay those of the scope"},
 		{name: "local", without: "the kit runs its own containers", says: "a DHIS2 that runs already and serves as the kit's", keys: []key{
 			{name: "url", required: true, read: p.text(&c.Local.URL, checkServerURL),
 				says: "its address"},
@@ -316,6 +318,17 @@ func (p *configParser) selection(target *Selection) func(ast.Node) error {
 			return p.fail(node, "a single one goes into brackets, too", "`all` or a list of codes or uids is wanted here")
 		}
 		*target = Selection{All: true}
+		return nil
+	}
+}
+
+// all returns a reader of `all`.
+func (p *configParser) all(target *bool) func(ast.Node) error {
+	return func(node ast.Node) error {
+		if value, err := p.scalar(node); err != nil || value != "all" {
+			return p.fail(node, "leave the key out for what the scope needs", "`all` is wanted here")
+		}
+		*target = true
 		return nil
 	}
 }

@@ -33,14 +33,13 @@ type Check struct {
 	Hint string `json:"hint,omitempty"`
 }
 
-// Doctor is Examine for the kit.
 func (k *Kit) Doctor(ctx context.Context) ([]Check, error) {
-	return Examine(ctx, DoctorOptions{Config: k.config, Dir: k.dir, Environment: k.options.Getenv,
-		Ask: k.options.Ask, Now: k.options.Now, HTTP: k.clientOptions()})
+	return examine(ctx, doctorOptions{Config: k.config, Dir: k.dir, Environment: k.options.Getenv,
+		Ask: k.options.Ask, Now: k.options.Now, HTTP: k.clientOptions(), kit: k})
 }
 
-// DoctorOptions say what to examine.
-type DoctorOptions struct {
+// doctorOptions say what to examine.
+type doctorOptions struct {
 	Config      *Config
 	Dir         string
 	Environment func(string) string
@@ -48,16 +47,17 @@ type DoctorOptions struct {
 	Now         func() time.Time
 	// HTTP is for the connections to both servers.
 	HTTP dhis2api.Options
+	kit  *Kit
 }
 
-// Examine looks at everything that can be known before departure and returns one check a line, in a fixed
+// examine looks at everything that can be known before departure and returns one check a line, in a fixed
 // order. It changes nothing anywhere. What a check needs and another one found missing is left out. The error
 // is ctx's, or that of an account that is not given and cannot be asked for.
-func Examine(ctx context.Context, options DoctorOptions) ([]Check, error) {
+func examine(ctx context.Context, options doctorOptions) ([]Check, error) {
 	if options.HTTP.Now == nil {
 		options.HTTP.Now = options.Now
 	}
-	d := &doctor{DoctorOptions: options}
+	d := &doctor{doctorOptions: options}
 	d.config()
 	for _, step := range []func(context.Context) error{d.connectCentral, d.connectLocal} {
 		if err := step(ctx); err != nil {
@@ -68,7 +68,7 @@ func Examine(ctx context.Context, options DoctorOptions) ([]Check, error) {
 	d.zones()
 	d.clocks()
 	d.disk()
-	d.database()
+	d.database(ctx)
 	d.defaultPassword(ctx)
 	d.account(ctx)
 	return d.checks, ctx.Err()
@@ -76,9 +76,10 @@ func Examine(ctx context.Context, options DoctorOptions) ([]Check, error) {
 
 // doctor collects what is found.
 type doctor struct {
-	DoctorOptions
+	doctorOptions
 	checks         []Check
 	central, local *dhis2api.Client // nil when not reached
+	own            *stack           // the kit's own containers, nil unless they run
 }
 
 func (d *doctor) add(level Level, name, hint, format string, arguments ...any) {
@@ -111,9 +112,7 @@ func (d *doctor) connectCentral(ctx context.Context) (err error) {
 
 func (d *doctor) connectLocal(ctx context.Context) (err error) {
 	if d.Config.Local == nil {
-		d.add(LevelError, "local", "name a DHIS2 that runs: `local: {url: http://127.0.0.1:8080}`",
-			"the kit would run its own containers, which this version of fieldkit cannot")
-		return nil
+		return d.stack(ctx)
 	}
 	d.local, err = d.connect(ctx, Local, d.Config.Local.URL)
 	return err
@@ -229,20 +228,29 @@ func (d *doctor) clocks() {
 	}
 }
 
-func (d *doctor) database() {
-	if d.Config.Local == nil || d.Config.Local.Database == "" {
+// database examines whether the kit's database can be asked what changed. Without, reconcile compares everything.
+func (d *doctor) database(ctx context.Context) {
+	if d.Config.Local != nil {
+		u, err := url.Parse(d.Config.Local.Database)
+		if err != nil || d.Config.Local.Database == "" {
+			return // the configuration's reader has refused what cannot be read
+		}
+		if _, inFile := u.User.Password(); inFile {
+			d.add(LevelWarning, "database", "leave it out of the URL and set PGPASSWORD",
+				"fieldkit.yaml holds the password of the kit's database")
+		}
+	} else if d.own == nil {
 		return
 	}
-	u, err := url.Parse(d.Config.Local.Database)
+	reaching, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	database, err := d.kit.openDatabase(reaching)
 	if err != nil {
-		return // the configuration's reader has refused it
-	}
-	if _, inFile := u.User.Password(); inFile {
-		d.add(LevelWarning, "database", "leave it out of the URL and set PGPASSWORD",
-			"fieldkit.yaml holds the password of the kit's database")
+		d.add(LevelWarning, "database", "reconcile will compare everything, which takes longer", "it cannot tell what changed: %v", err)
 		return
 	}
-	d.add(LevelOK, "database", "", "%s, no password in the file", u.Host)
+	_ = database.Close(reaching) // it was only read
+	d.add(LevelOK, "database", "", "it can tell what changed on the kit")
 }
 
 // defaultPassword tries the account that every fresh DHIS2 has.
@@ -250,8 +258,11 @@ func (d *doctor) defaultPassword(ctx context.Context) {
 	if d.local == nil {
 		return
 	}
-	fresh := dhis2api.Credentials{Username: "admin", Password: "district"}
-	if client, err := Connect(ctx, Local, d.Config.Local.URL, fresh, d.HTTP); err == nil {
+	options := d.HTTP
+	if d.own != nil {
+		options = d.own.clientOptions()
+	}
+	if client, err := Connect(ctx, Local, d.local.BaseURL(), freshAdministrator(), options); err == nil {
 		if _, err := client.Me(ctx); err == nil {
 			d.add(LevelWarning, "password", "change it before tablets can reach the kit",
 				"local's admin still has the password that every DHIS2 begins with")
@@ -289,7 +300,7 @@ func (d *doctor) account(ctx context.Context) {
 
 // wanted is the scope in the snapshot's words.
 func (s Scope) wanted() snapshot.Wanted {
-	return snapshot.Wanted{OrgUnits: s.OrgUnits, Programs: s.Programs.names(), DataSets: s.DataSets.names(), Since: s.Since}
+	return snapshot.Wanted{OrgUnits: s.OrgUnits, Programs: s.Programs.names(), DataSets: s.DataSets.names(), Since: s.Since, AllMetadata: s.AllMetadata}
 }
 
 // String is `all`, `none` or the names.

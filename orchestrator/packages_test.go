@@ -2,8 +2,10 @@ package orchestrator_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
@@ -26,11 +28,12 @@ func TestPublishedPackages(t *testing.T) {
 		t.Skip("FIELDKIT_PACKAGES names no folder with published packages")
 	}
 	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) { preparePackage(t, file) })
+		t.Run(filepath.Base(file), func(t *testing.T) { preparePackage(t, file, false) })
+		t.Run(filepath.Base(file)+" and all metadata", func(t *testing.T) { preparePackage(t, file, true) })
 	}
 }
 
-func preparePackage(t *testing.T, file string) {
+func preparePackage(t *testing.T, file string, everything bool) {
 	content, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -64,6 +67,11 @@ func preparePackage(t *testing.T, file string) {
 	w.ids["country"] = root
 	w.enter(w.central, "country")
 	config := "name: package\ncentral: {url: " + w.central.BaseURL() + "}\nscope: {orgUnits: [" + root + "]}\nlocal: {url: " + w.local.BaseURL() + "}\n"
+	classes := []string{"programs", "programStages", "programRules", "programRuleActions", "optionSets", "options", "trackedEntityAttributes", "dataElements"}
+	if everything {
+		config += "metadata: all\n"
+		classes = slices.Collect(maps.Keys(metadata))
+	}
 	if err := os.WriteFile(filepath.Join(w.kitDir, orchestrator.ConfigFile), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +79,7 @@ func preparePackage(t *testing.T, file string) {
 	if len(receipt.Metadata.Refused) > 0 || len(receipt.Metadata.Missing) > 0 || len(receipt.Metadata.Differing) > 0 || len(receipt.Programs) == 0 {
 		t.Errorf("the kit lacks metadata of the package: %s", asJSON(receipt))
 	}
-	for _, class := range []string{"programs", "programStages", "programRules", "programRuleActions", "optionSets", "options", "trackedEntityAttributes", "dataElements"} {
+	for _, class := range classes {
 		there := map[string]bool{}
 		for object, err := range dhis2api.ListAs[dhis2api.Ref](t.Context(), w.local, class, dhis2api.ListQuery{Fields: "id"}) {
 			if err != nil {

@@ -132,18 +132,24 @@ func pruneUnits(object map[string]any, others []string) {
 // object of the two against each other.
 func TestMetadataByClosure(t *testing.T) {
 	if os.Getenv("FIELDKIT_TEST_CENTRAL") != "" {
-		metadataByClosure(t, "")
+		metadataByClosure(t, "", false, ofOthers())
 		return
 	}
 	for _, version := range []string{"2.41.9.1", "2.42.5.2", "2.43.1"} {
-		t.Run(version, func(t *testing.T) { metadataByClosure(t, version) })
+		t.Run(version, func(t *testing.T) { metadataByClosure(t, version, false, ofOthers()) })
 	}
 }
 
-func metadataByClosure(t *testing.T, version string) {
+// TestAllMetadata takes everything, but for units elsewhere and a list of what stands in one of them.
+func TestAllMetadata(t *testing.T) {
+	metadataByClosure(t, "2.43.1", true, []string{"E4Y9h4vPMzj", "clEventFilF"})
+}
+
+func metadataByClosure(t *testing.T, version string, everything bool, others []string) {
 	central, local := testServers(t, version)
 	all := closureMetadata(t, central)
 	scope := closureScope(t, central)
+	scope.Wanted.AllMetadata = everything
 	metadata, err := TakeMetadata(t.Context(), central, scope)
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +161,6 @@ func metadataByClosure(t *testing.T, version string) {
 	if len(receipt.Refused)+len(receipt.Missing)+len(receipt.Differing) > 0 {
 		t.Errorf("refused %v, missing %v, differing %v", receipt.Refused, receipt.Missing, receipt.Differing)
 	}
-	others := ofOthers()
 	for _, class := range slices.Sorted(maps.Keys(all)) {
 		for _, object := range all[class] {
 			id := object["id"].(string)

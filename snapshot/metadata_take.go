@@ -33,6 +33,7 @@ func TakeMetadata(ctx context.Context, central *dhis2api.Client, scope *Scope) (
 	}{
 		{"organisation units", t.takeUnits},
 		{"programs and data sets", t.takeForms},
+		{"everything", t.takeEverything},
 		{"levels, groups and constants", t.takeCommon},
 		{"default category objects", t.takeDefaults},
 		{"relationship types", t.takeRelationshipTypes},
@@ -101,6 +102,33 @@ func (t *metadataTaking) takeForm(ctx context.Context, class, uid string) error 
 		}
 	}
 	return nil
+}
+
+// takeEverything takes all metadata, where that is wanted.
+func (t *metadataTaking) takeEverything(ctx context.Context, scope *Scope) error {
+	if !scope.Wanted.AllMetadata {
+		return nil
+	}
+	for _, class := range everyClass() {
+		if err := t.list(ctx, class, nil, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// everyClass are the classes that go along when all metadata is wanted (2.41 to 2.43; a version that lacks one
+// gives nothing). Not among them: org units, users and working lists, of which only some go; what is never
+// cloned; and SQL that the server would run.
+func everyClass() []string {
+	return strings.Fields(`attributes categories categoryCombos categoryOptionCombos categoryOptionGroupSets categoryOptionGroups
+		categoryOptions constants dashboards dataApprovalLevels dataApprovalWorkflows dataElementGroupSets dataElementGroups dataElements
+		dataEntryForms dataSetNotificationTemplates dataSets eventCharts eventReports eventVisualizations externalMapLayers indicatorGroupSets
+		indicatorGroups indicatorTypes indicators legendSets mapViews maps optionGroupSets optionGroups optionSets options
+		organisationUnitGroupSets organisationUnitGroups organisationUnitLevels predictorGroups predictors programIndicatorGroups
+		programIndicators programNotificationTemplates programRuleActions programRuleVariables programRules programSections
+		programStageSections programStages programs relationshipTypes reports sections trackedEntityAttributes trackedEntityTypes
+		userGroups userRoles validationNotificationTemplates validationRuleGroups validationRules visualizations`)
 }
 
 // takeCommon takes what forms use without naming it by a reference: levels, constants in expressions, unit
@@ -188,7 +216,7 @@ func (t *metadataTaking) takeWorkingLists(ctx context.Context, scope *Scope) err
 			unit, _ := query["organisationUnit"].(string)
 			assigned, _ := query["assignedUsers"].([]any)
 			_, carried := scope.Program(program)
-			return carried && (unit == "" || t.collection.has("organisationUnits", unit)) &&
+			return (carried || scope.Wanted.AllMetadata) && (unit == "" || t.collection.has("organisationUnits", unit)) &&
 				(len(assigned) == 0 || slices.ContainsFunc(assigned, func(user any) bool {
 					id, _ := user.(string)
 					return t.collection.has("users", id)

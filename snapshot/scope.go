@@ -19,12 +19,15 @@ type Wanted struct {
 	// Since is a date, 2024-01-31, from which history is carried; empty: everything, future periods too.
 	// An enrollment that began on or after it, or has an event on or after it, is carried whole.
 	Since string `json:"since,omitempty"`
+	// AllMetadata carries the metadata of all programs and forms, dashboards and the like, not only what the
+	// carried ones need. Org units and people stay those of the scope.
+	AllMetadata bool `json:"allMetadata,omitempty"`
 }
 
 func (w Wanted) equal(other Wanted) bool {
 	same := func(a, b []string) bool { return (a == nil) == (b == nil) && slices.Equal(a, b) }
 	return same(w.OrgUnits, other.OrgUnits) && same(w.Programs, other.Programs) &&
-		same(w.DataSets, other.DataSets) && w.Since == other.Since
+		same(w.DataSets, other.DataSets) && w.Since == other.Since && w.AllMetadata == other.AllMetadata
 }
 
 func (w Wanted) String() string {
@@ -34,8 +37,12 @@ func (w Wanted) String() string {
 		}
 		return "[" + strings.Join(names, ", ") + "]"
 	}
-	return "org units " + list(w.OrgUnits) + ", programs " + list(w.Programs) + ", data sets " + list(w.DataSets) +
+	text := "org units " + list(w.OrgUnits) + ", programs " + list(w.Programs) + ", data sets " + list(w.DataSets) +
 		", since " + cmp.Or(w.Since, "ever")
+	if w.AllMetadata {
+		text += ", all metadata"
+	}
+	return text
 }
 
 // Scope is what a kit carries, resolved against central. It names no patient.
