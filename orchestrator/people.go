@@ -251,7 +251,11 @@ func (p *preparation) givePassword(ctx context.Context, one person, known *local
 
 // logsIn tries to log in on the kit.
 func (p *preparation) logsIn(ctx context.Context, username, password string) (bool, error) {
-	_, err := dhis2api.Connect(ctx, p.local.BaseURL(), dhis2api.Credentials{Username: username, Password: password}, p.kit.clientOptions())
+	options := p.kit.clientOptions()
+	if p.stack != nil {
+		options = p.stack.clientOptions() // nobody else finds the kit's own containers
+	}
+	_, err := dhis2api.Connect(ctx, p.local.BaseURL(), dhis2api.Credentials{Username: username, Password: password}, options)
 	var refused *dhis2api.UnauthorizedError
 	if errors.As(err, &refused) && refused.Status == http.StatusUnauthorized {
 		// A server that lost its database says the same to everybody (DHIS2 2.42).
