@@ -32,6 +32,8 @@ type InitOptions struct {
 	DataSets []string
 	Since    string
 	Local    string
+	// ClinicName, ClinicAddress and ClinicPort say where tablets find the kit's own DHIS2; not with Local.
+	ClinicName, ClinicAddress, ClinicPort string
 
 	Environment func(string) string
 	// Ask is nil where nobody is there to be asked: then what is required must be given.
@@ -40,6 +42,8 @@ type InitOptions struct {
 	Tell func(line string)
 	// HTTP is for the connection to central, which is only made to offer what central has.
 	HTTP dhis2api.Options
+	// Machine tells which addresses there are; the real one when nil.
+	Machine Machine
 }
 
 // Init writes fieldkit.yaml and returns its path. The file appears whole or not at all, readable by its
@@ -70,7 +74,8 @@ func (o *InitOptions) complete(ctx context.Context) error {
 		flag, value string
 		check       func(string) error
 	}{{"--name", o.Name, checkName}, {"--central", o.Central, checkServerURL},
-		{"--since", o.Since, checkDate}, {"--local", o.Local, checkServerURL}} {
+		{"--since", o.Since, checkDate}, {"--local", o.Local, checkServerURL},
+		{"--clinic-name", o.ClinicName, checkHostName}, {"--clinic-address", o.ClinicAddress, checkAddress}, {"--clinic-port", o.ClinicPort, checkPort}} {
 		if given.value == "" {
 			continue
 		}
@@ -78,7 +83,13 @@ func (o *InitOptions) complete(ctx context.Context) error {
 			return WithHint(usagef("%s: %v", given.flag, err), "%s", Hint(err))
 		}
 	}
+	if o.Local != "" && (o.ClinicName != "" || o.ClinicAddress != "" || o.ClinicPort != "") {
+		return usagef("--local names a DHIS2 that runs already, and --clinic-... is about the kit's own")
+	}
 	if o.Ask == nil {
+		if o.ClinicAddress != "" && o.ClinicName == "" {
+			o.ClinicName = suggestedName(o.Name)
+		}
 		var missing []string
 		for flag, there := range map[string]bool{"--name": o.Name != "", "--central": o.Central != "", "--org-unit": len(o.OrgUnits) > 0} {
 			if !there {
@@ -103,7 +114,37 @@ func (o *InitOptions) complete(ctx context.Context) error {
 	if err := askOptional(o.Ask, &o.Since, "carry data since which day, as in 2024-01-31 (empty: everything)", checkDate); err != nil {
 		return err
 	}
-	return askOptional(o.Ask, &o.Local, "address of the DHIS2 that serves as the kit's (empty: the kit runs its own)", checkServerURL)
+	if o.ClinicName == "" && o.ClinicAddress == "" {
+		question := "address of the DHIS2 that serves as the kit's (empty: the kit runs its own)"
+		if err := askOptional(o.Ask, &o.Local, question, checkServerURL); err != nil || o.Local != "" {
+			return err
+		}
+	}
+	return o.askClinic()
+}
+
+// askClinic asks where tablets are to find the kit's own DHIS2, which may be decided later.
+func (o *InitOptions) askClinic() error {
+	machine := o.Machine
+	if machine == nil {
+		machine = thisMachine{}
+	}
+	addresses, err := machine.Addresses()
+	if err != nil {
+		return fmt.Errorf("cannot list this machine's addresses: %w", err)
+	}
+	question := "this machine's address in the clinic's network" + others(addresses) + " (empty: decide later)"
+	if err := askOptional(o.Ask, &o.ClinicAddress, question, checkAddress); err != nil || o.ClinicAddress == "" {
+		return err
+	}
+	offered := suggestedName(o.Name)
+	if err := askOptional(o.Ask, &o.ClinicName, fmt.Sprintf("name by which tablets find the kit, unlike any other kit's [%s]", offered), checkHostName); err != nil {
+		return err
+	}
+	if o.ClinicName == "" {
+		o.ClinicName = offered
+	}
+	return nil
 }
 
 func (o *InitOptions) askName() error {
@@ -306,7 +347,18 @@ func (o *InitOptions) file() string {
 	if o.Local != "" {
 		line("# A DHIS2 that runs; its account comes from FIELDKIT_LOCAL_USER and FIELDKIT_LOCAL_PASSWORD, or is asked for.")
 		line("local: {url: %s}", quoteAddress(o.Local))
+		return b.String()
 	}
+	line("# Where tablets find the kit. They key their data by it: it stays as it is once `fieldkit up` was run.")
+	if o.ClinicAddress == "" || o.ClinicName == "" {
+		line("# clinic: {name: %s, address: 192.168.8.2, port: 80}", suggestedName(o.Name))
+		return b.String()
+	}
+	port := o.ClinicPort
+	if port == "" {
+		port = strconv.Itoa(defaultPort)
+	}
+	line("clinic: {name: %s, address: %s, port: %s}", quote(o.ClinicName), o.ClinicAddress, port)
 	return b.String()
 }
 

@@ -202,11 +202,10 @@ func (p *preparation) plan(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", stackName, err)
 		}
-		switch order := version.Compare(old); {
-		case order < 0 || version.Minor != old.Minor:
-			return WithHint(fmt.Errorf("the kit's database was made by DHIS2 %s, and central runs %s", old, version),
-				"once everything is home: `fieldkit down --delete-data`, then `fieldkit prepare` again")
-		case order > 0:
+		if err := mayUpdate(old, version); err != nil {
+			return err
+		}
+		if version.Compare(old) != 0 {
 			p.kit.options.Progress.Note(fmt.Sprintf("the kit's DHIS2 is updated from %s to central's %s", old, version))
 		}
 	}
@@ -214,6 +213,16 @@ func (p *preparation) plan(ctx context.Context) error {
 		DHIS2Version: version.String(), DHIS2Image: image, PostgresImage: p.kit.config.Postgres.Image, Zone: zone,
 	}
 	return nil
+}
+
+// mayUpdate refuses another DHIS2 on a database than one that may follow the one that made it: the same, or a
+// later one of its minor version.
+func mayUpdate(old, version dhis2api.Version) error {
+	if version.Minor == old.Minor && version.Compare(old) >= 0 {
+		return nil
+	}
+	return WithHint(fmt.Errorf("the kit's database was made by DHIS2 %s, and central runs %s", old, version),
+		"once everything is home: `fieldkit down --delete-data`, then `fieldkit prepare` again")
 }
 
 // received makes sure that what was started is what was asked for, and ready to be loaded.

@@ -172,22 +172,26 @@ func others(addresses []netip.Addr) string {
 	return "; now it has " + strings.Join(texts, ", ")
 }
 
-// checkData makes sure that the file still names what the data was made with: only prepare changes that.
+// checkData makes sure that there is data, of what the file still names.
 func (u *opening) checkData() error {
-	data, config := u.stack.record.Data, u.kit.config
-	if data == nil {
+	if u.stack.record.Data == nil {
 		return WithHint(fmt.Errorf("%w: nothing was loaded into the kit's containers", ErrNoSnapshot), "fieldkit prepare")
 	}
+	return u.kit.checkImages(u.stack.record.Data)
+}
+
+// checkImages makes sure that the file names the images that the data was made with: only prepare changes them.
+func (k *Kit) checkImages(data *stackData) error {
 	version, err := dhis2api.ParseVersion(data.DHIS2Version)
 	if err != nil {
 		return fmt.Errorf("%s: %w", stackName, err)
 	}
-	dhis2, err := imageFor(config.DHIS2.Image, version)
+	dhis2, err := imageFor(k.config.DHIS2.Image, version)
 	if err != nil {
 		return err
 	}
 	for _, image := range []struct{ key, named, made string }{
-		{"dhis2", dhis2, data.DHIS2Image}, {"postgres", config.Postgres.Image, data.PostgresImage},
+		{"dhis2", dhis2, data.DHIS2Image}, {"postgres", k.config.Postgres.Image, data.PostgresImage},
 	} {
 		if image.named != image.made {
 			return WithHint(usagef("%s names the image %s, and the kit's data was made with %s (DHIS2 %s)", ConfigFile, image.named, image.made, data.DHIS2Version),
