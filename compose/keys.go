@@ -132,3 +132,21 @@ func (l keyLines) fail(key, why string) error {
 	}
 	return failure
 }
+
+// unknownKey is how compose-go says that a key is none of the compose specification's: with the key's path, or
+// with the path of what holds it and the key's name.
+var unknownKey = regexp.MustCompile(`^ *(?:(\S+) false schema|(?:(\S+) )?additional properties '([^']+)' not allowed)`)
+
+// explain is the error for a file that compose-go does not take.
+func (l keyLines) explain(err error) error {
+	why := strings.TrimPrefix(err.Error(), "validating "+l.file+": ")
+	match := unknownKey.FindStringSubmatch(why)
+	if match == nil {
+		return &KeyError{File: l.file, Why: strings.TrimPrefix(why, "failed to parse "+l.file+": ")}
+	}
+	key := match[1]
+	if key == "" {
+		key = strings.TrimPrefix(match[2]+"."+match[3], ".")
+	}
+	return l.fail(key, "there is no such key in a compose file")
+}

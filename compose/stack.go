@@ -107,7 +107,7 @@ func load(ctx context.Context, details types.ConfigDetails, name string, lines k
 		if lines.file == "" {
 			return nil, fmt.Errorf("reading %s: %w", embeddedName, err)
 		}
-		return nil, &KeyError{File: lines.file, Why: strings.TrimPrefix(err.Error(), "validating "+lines.file+": ")}
+		return nil, lines.explain(err)
 	}
 	return project, nil
 }

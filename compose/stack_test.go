@@ -281,7 +281,9 @@ func TestKeysThatAreNotRealised(t *testing.T) {
 		{"a variable without a value", "services:\n  dhis2:\n    environment:\n      A: x${SECRET}\n", "services.dhis2.environment.A", 4},
 		{"a secret from the environment", "secrets:\n  other: {environment: HOME}\nservices:\n  dhis2:\n    secrets: [other]\n", "secrets.other.environment", 2},
 		{"a file that is not there", "configs:\n  other:\n    file: nowhere\nservices:\n  dhis2:\n    configs: [other]\n", "configs.other.file", 3},
-		{"an unknown key", "services:\n  dhis2:\n    memory: 3\n", "", 0},
+		{"an unknown key", "services:\n  dhis2:\n    memory: 3\n", "services.dhis2.memory", 3},
+		{"an unknown key further down", "services:\n  dhis2:\n    image: x:1\n    logging:\n      size: 3\n", "services.dhis2.logging.size", 5},
+		{"an unknown key at the top", "servces: {}\n", "servces", 1},
 		{"no YAML", "services: [\n", "", 0},
 		{"no mapping", "- a\n", "", 0},
 	} {
