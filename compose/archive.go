@@ -102,7 +102,7 @@ func saveImage(ctx context.Context, engine *Engine, dir string, image Image) (Ar
 	if err != nil {
 		return archived, err
 	}
-	defer out.Cleanup()
+	defer out.Cleanup() //nolint:errcheck // only removes the temporary file when something failed before
 	stream, err := engine.docker.save(ctx, image.Reference)
 	if err != nil {
 		return archived, err

@@ -59,11 +59,10 @@ func (e *Engine) Logs(ctx context.Context, project string, options LogOptions, w
 			return lines.flush()
 		})
 	}
-	err = group.Wait()
-	if options.Follow && ctx.Err() != nil {
-		return nil
+	if err := group.Wait(); err != nil && !(options.Follow && ctx.Err() != nil) {
+		return err
 	}
-	return err
+	return nil //nolint:nilerr // following ended because it was to end
 }
 
 // lockedWriter lets several write to one, whole writes at a time.

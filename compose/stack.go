@@ -70,7 +70,7 @@ func Load(ctx context.Context, settings Settings) (*Stack, error) {
 		return nil, err
 	}
 	stack.project = project
-	if err := stack.check(settings, lines); err != nil {
+	if err := stack.check(lines); err != nil {
 		return nil, err
 	}
 	if settings.Clinic == nil {
@@ -113,7 +113,7 @@ func load(ctx context.Context, details types.ConfigDetails, name string, lines k
 }
 
 // check refuses what an override may write but must not bring about.
-func (s *Stack) check(settings Settings, lines keyLines) error {
+func (s *Stack) check(lines keyLines) error {
 	for _, name := range s.project.ServiceNames() {
 		if name != ServicePostgres && name != ServiceDHIS2 {
 			return lines.fail("services."+name, "the stack's services are postgres and dhis2")
