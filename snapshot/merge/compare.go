@@ -49,6 +49,7 @@ const (
 	reasonSkipped      = "never travels: marked so at central"
 	reasonNoteTaken    = "central holds another text under this note's uid"
 	reasonNotRewritten = "central never rewrites a note or a relationship"
+	reasonDropped      = "decided: central's state stands"
 )
 
 // refs returns the objects that may have changed locally, parents first.
@@ -141,7 +142,7 @@ func (c *comparison) compareField(ref Ref, local Object, field, base string) {
 	default:
 		change.Verdict, change.Reason = Conflict, reasonBoth
 	}
-	c.add(change)
+	c.add(change) // what was decided about it is asked when its object's fields are seen together
 }
 
 // compareCreated judges an object that stands on the kit and was not loaded.
@@ -171,6 +172,9 @@ func (c *comparison) compareCreated(ref Ref, local Object) {
 		change.Verdict, change.Reason = Unclear, reasonNotListed
 	default:
 		change.Verdict, change.Reason = c.underParent(local.Parent)
+	}
+	if change.Verdict == Conflict && c.decision(change) == ForCentral {
+		drop(&change)
 	}
 	c.created[ref] = change
 	c.add(change)
@@ -203,6 +207,7 @@ func (c *comparison) compareBothCreated(ref Ref, local, central Object) (alike, 
 			change.Verdict, change.Reason = Unclear, "could not be loaded and appeared on the kit later: what it started from is not known"
 		default:
 			change.Verdict, change.Reason = Conflict, "created on both sides"
+			c.decide(&change)
 		}
 		c.add(change)
 	}

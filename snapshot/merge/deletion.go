@@ -33,7 +33,9 @@ func (c *comparison) compareGone(ref Ref, loaded Object) {
 	case !atCentral:
 		change.Verdict, change.Reason = Unclear, reasonNotListed
 	default:
-		change.Verdict, change.Reason = c.lookBelow(ref)
+		if change.Verdict, change.Reason = c.lookBelow(ref); change.Verdict == Conflict {
+			c.decide(&change)
+		}
 	}
 	c.add(change)
 }

@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write the verdicts in testdata/*.txt an
 // A line begins with the faces that it is about (all, or some of taken,loaded,local,central). The object's
 // fields are put in; an empty value takes a field out, "gone" takes the object out, "deleted" proves that it
 // was deleted, "unreadable: REASON" makes the face unreadable. "unit NAME: FIELDS" and "skip: FIELDS" are
-// rules. The lines after the arrow are the answer: verdict, verb, object, field, base, local, central, reason.
+// rules; "decided SIDE: FIELDS" is what was decided about fields and, as KIND.UID, whole objects. The lines after the arrow are the answer: verdict, verb, object, field, base, local, central, reason.
 func TestMatrix(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -64,7 +64,7 @@ func answered(t *testing.T, text string) string {
 	t.Helper()
 	var b strings.Builder
 	record := merge.Record{}
-	rules := ruleTable{units: map[string]string{}, skipped: map[string]bool{}}
+	rules := ruleTable{units: map[string]string{}, skipped: map[string]bool{}, decided: map[string]merge.Decision{}}
 	title, lines, _ := strings.Cut(text, "\n")
 	b.WriteString(title + "\n")
 	for line := range strings.Lines(lines) {
@@ -170,24 +170,35 @@ func readObject(t *testing.T, face *merge.Face, text string) {
 type ruleTable struct {
 	units   map[string]string
 	skipped map[string]bool
+	decided map[string]merge.Decision
 }
 
 func (r ruleTable) read(line string) bool {
 	head, fields, _ := strings.Cut(line, ":")
 	name, isUnit := strings.CutPrefix(head, "unit ")
+	side, isDecision := strings.CutPrefix(head, "decided ")
 	for field := range strings.FieldsSeq(fields) {
-		if isUnit {
+		switch {
+		case isUnit:
 			r.units[field] = name
-		} else if head == "skip" {
+		case isDecision:
+			r.decided[field] = merge.Decision(side)
+		case head == "skip":
 			r.skipped[field] = true
 		}
 	}
-	return isUnit || head == "skip"
+	return isUnit || isDecision || head == "skip"
 }
 
 func (r ruleTable) rules() merge.Rules {
 	return merge.Rules{
 		Unit: func(_ merge.Object, field string) string { return r.units[field] },
 		Skip: func(_ merge.Object, field string) bool { return r.skipped[field] },
+		Decide: func(change merge.Change) merge.Decision {
+			if change.Field != "" {
+				return r.decided[change.Field]
+			}
+			return r.decided[string(change.Kind)+"."+change.UID]
+		},
 	}
 }

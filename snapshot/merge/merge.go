@@ -10,7 +10,8 @@
 //     events; or a single event, a relationship, a data value or a completion alone.
 //   - A change is one field of one object that local holds differently from loaded. A created and a deleted
 //     object are one change each, and so is a note.
-//   - A verdict says where a change goes: push, already there, conflict, unclear or out of scope.
+//   - A verdict says where a change goes: push, already there, conflict, unclear, out of scope or dropped.
+//   - A decision is what people, or a rule of theirs, made of a conflict: the kit's side or central's.
 //
 // A local change is a difference between local and loaded; a central change is one between central and
 // taken. No time is ever compared with another to decide which is newer: the clocks of field servers are
@@ -51,6 +52,12 @@
 //     another uid. Neither relationships nor notes are ever rewritten: a difference in one is out of scope.
 //   - An owner that appears with an enrollment in its program and equals the enrollment's unit is a part of
 //     that enrollment (DHIS2 2.41 to 2.43: the first enrollment in a program sets the owner).
+//
+// A decision (see Rules.Decide) turns a conflict into a push or drops the change. It is no way round the matrix:
+// central takes nothing into what it deleted, so there only central's side can be decided for, and a field stays
+// held as long as another one that belongs to it is an undecided conflict. What the kit changed together with a
+// dropped field is dropped with it, unless that was decided by itself; so is what was created below a dropped
+// creation.
 //
 // testdata/*.txt spells out each cell.
 //
@@ -198,6 +205,18 @@ const (
 	Unclear Verdict = "unclear"
 	// OutOfScope: a rule says that this never travels.
 	OutOfScope Verdict = "outOfScope"
+	// Dropped: it was decided that central's state stands; the kit's change ends here.
+	Dropped Verdict = "dropped"
+)
+
+// Decision says whose side was decided for.
+type Decision string
+
+// The decisions.
+const (
+	Undecided  Decision = ""
+	ForLocal   Decision = "local"
+	ForCentral Decision = "central"
 )
 
 // Change is one difference between local and loaded, with what has to be known to judge it.
@@ -237,6 +256,9 @@ type Rules struct {
 	// object as the side being looked at holds it. Skipped fields are out of scope, and are not looked at
 	// before a deletion either, since they were never taken.
 	Skip func(Object, string) bool
+	// Decide tells what was decided about a change that is a conflict, or that was one when it was decided
+	// about; nil: nothing. It may be asked about one change more than once.
+	Decide func(Change) Decision
 }
 
 // Merged returns the events that both sides edited, in order, even where no field clashed: their merged form

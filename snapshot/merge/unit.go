@@ -5,18 +5,27 @@ import (
 	"strings"
 )
 
-// holdTogether turns pushes of one object into conflicts where they mean something only together with what
-// cannot go: see Rules.Unit, and valuesNeedStatus. The changes are those of one object.
+// holdTogether asks what was decided about the changes of one object, and turns pushes into conflicts where they
+// mean something only together with what cannot go: see Rules.Unit, and valuesNeedStatus.
 func (c *comparison) holdTogether(ref Ref, local Object, changes []Change) {
 	slices.SortFunc(changes, compareChanges)
 	unit := c.unitOf(ref, local)
+	decided := map[string]bool{}
+	for i := range changes {
+		if v := changes[i].Verdict; v == Conflict || v == Push {
+			decided[changes[i].Field] = c.decide(&changes[i])
+		}
+	}
+	dropTogether(unit, changes, decided)
 	for _, field := range c.centralOnly(ref, local) {
 		for i := range changes {
-			if changes[i].Verdict == Push && unit.ruled(field, changes[i].Field) {
+			if changes[i].Verdict == Push && !decided[changes[i].Field] && unit.ruled(field, changes[i].Field) {
 				hold(&changes[i], field)
+				decided[changes[i].Field] = c.decide(&changes[i])
 			}
 		}
 	}
+	dropTogether(unit, changes, decided)
 	for again := true; again; {
 		again = c.valuesNeedStatus(ref, changes)
 		for i := range changes {
@@ -31,10 +40,54 @@ func (c *comparison) holdTogether(ref Ref, local Object, changes []Change) {
 			}
 		}
 	}
+	for i := range changes {
+		if changes[i].Verdict == Conflict && c.decision(changes[i]) == ForCentral {
+			drop(&changes[i])
+		}
+	}
+}
+
+// dropTogether drops what the kit changed together with a dropped field and nobody decided about by itself.
+func dropTogether(unit unit, changes []Change, decided map[string]bool) {
+	for i := range changes {
+		for j := range changes {
+			if changes[i].Verdict == Dropped && changes[j].Verdict == Push && !decided[changes[j].Field] && unit.together(changes[i].Field, changes[j].Field) {
+				changes[j].Verdict, changes[j].Reason = Dropped, "together with "+changes[i].Field+", "+reasonDropped
+			}
+		}
+	}
 }
 
 func hold(change *Change, with string) {
 	change.Verdict, change.Reason = Conflict, "together with "+with
+}
+
+func drop(change *Change) { change.Verdict, change.Reason = Dropped, reasonDropped }
+
+// decision is what was decided about a change. Nothing can be decided for the kit where central has no such
+// object any more.
+func (c *comparison) decision(change Change) Decision {
+	if c.rules.Decide == nil {
+		return Undecided
+	}
+	decision := c.rules.Decide(change)
+	if _, atCentral := c.record.Central.Objects[change.Ref]; decision == ForLocal && !atCentral {
+		return Undecided
+	}
+	return decision
+}
+
+// decide carries out what was decided about a change, and tells whether anything was.
+func (c *comparison) decide(change *Change) bool {
+	switch c.decision(*change) {
+	case ForLocal:
+		change.Verdict, change.Reason = Push, ""
+	case ForCentral:
+		drop(change)
+	default:
+		return false
+	}
+	return true
 }
 
 // centralOnly returns the fields that central changed to something that local does not hold, in order. They
