@@ -2,8 +2,11 @@ package snapshot
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
+	"io"
 	"maps"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -278,5 +281,69 @@ func TestMentionedUnits(t *testing.T) {
 	}
 	if diff := gocmp.Diff([]dhis2api.Ref{{ID: panama}}, user.TeiSearchOrganisationUnits); diff != "" {
 		t.Errorf("and where he searches: %s", diff)
+	}
+}
+
+// TestCustomIcons: a program's own icon comes along, is not sent twice, and changes with central's.
+func TestCustomIcons(t *testing.T) {
+	central, local := testServers(t, "2.43.1")
+	closureMetadata(t, central)
+	pictures := map[string]string{
+		"clIconFile1": "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==",
+		"clIconFile2": "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
+	}
+	give := func(file string) {
+		t.Helper()
+		picture, err := base64.StdEncoding.DecodeString(pictures[file])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := central.UploadFile(t.Context(), file, "boat.png", "image/png", dhis2api.DomainIcon, bytes.NewReader(picture)); err != nil {
+			t.Fatal(err)
+		}
+		icon := dhis2api.Icon{Key: "clinic_boat", Description: "Boat", Keywords: []string{"river"}, FileResource: dhis2api.Ref{ID: file}}
+		if err := central.AddIcon(t.Context(), icon); err != nil {
+			t.Fatal(err)
+		}
+	}
+	style := []map[string]any{{"op": "add", "path": "/style", "value": map[string]any{"icon": "clinic_boat"}}}
+	if err := central.Patch(t.Context(), "programs", "clProgramEv", style); err != nil {
+		t.Fatal(err)
+	}
+	scope := closureScope(t, central)
+	for _, file := range []string{"clIconFile1", "clIconFile1", "clIconFile2"} {
+		if icons, err := central.Icons(t.Context(), "clinic_boat"); err != nil || len(icons) != 1 || icons[0].FileResource.ID != file {
+			if len(icons) > 0 {
+				if err := central.DeleteIcon(t.Context(), "clinic_boat"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			give(file)
+		}
+		metadata, err := TakeMetadata(t.Context(), central, scope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := gocmp.Diff([]string{file}, metadata.IDs(customIcons)); diff != "" {
+			t.Errorf("icons taken: %s", diff)
+		}
+		if _, err := LoadMetadata(t.Context(), local, metadata, scope); err != nil {
+			t.Fatal(err)
+		}
+		icons, err := local.Icons(t.Context(), "clinic_boat")
+		want := []dhis2api.Icon{{Key: "clinic_boat", Description: "Boat", Keywords: []string{"river"}, Custom: true, FileResource: dhis2api.Ref{ID: file}}}
+		if diff := gocmp.Diff(want, icons); err != nil || diff != "" {
+			t.Errorf("icons on the kit: %v %s", err, diff)
+		}
+		content, err := local.IconContent(t.Context(), "clinic_boat")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if picture, err := io.ReadAll(content); err != nil || http.DetectContentType(picture) != "image/png" {
+			t.Errorf("the picture: %v %d bytes", err, len(picture))
+		}
+		if err := content.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

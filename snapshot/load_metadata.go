@@ -98,6 +98,9 @@ func LoadMetadata(ctx context.Context, local *dhis2api.Client, metadata Metadata
 		}
 	}
 	l.receipt.Missing, l.receipt.Differing = missing, differing
+	if err := l.loadIcons(ctx); err != nil {
+		return nil, fmt.Errorf("icons: %w", err)
+	}
 	return &l.receipt, nil
 }
 

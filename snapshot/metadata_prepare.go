@@ -60,14 +60,15 @@ type Role struct {
 //     within expressions and custom forms;
 //   - the account in use and its roles are left out, whether they are the same by uid or by name, and users
 //     whom the target has under another uid; references point to the target's own;
-//   - classes that are never cloned are left out (design decision 13), and objects that the target refuses.
+//   - classes that are never cloned are left out (design decision 13), custom icons, which go their own way, and
+//     objects that the target refuses.
 //
 // Objects keep m's order. An error names the object that is not JSON.
 func (m Metadata) Prepare(target Target) (Metadata, error) {
 	p := newPreparation(m, target)
 	bundle := Metadata{}
 	for class, objects := range m {
-		if neverCloned(class) {
+		if neverCloned(class) || class == customIcons {
 			continue
 		}
 		for _, raw := range objects {

@@ -42,6 +42,7 @@ func TakeMetadata(ctx context.Context, central *dhis2api.Client, scope *Scope) (
 		{"working lists", t.takeWorkingLists},
 		{"what these objects name", func(ctx context.Context, _ *Scope) error { return t.takeReferences(ctx) }},
 		{"org units of category options", t.takeOptionUnits},
+		{"icons", t.takeIcons},
 	}
 	for _, step := range steps {
 		if err := step.take(ctx, scope); err != nil {

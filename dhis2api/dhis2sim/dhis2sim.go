@@ -115,6 +115,7 @@ func emptyServer(options Options) (*Server, error) {
 	s.metadataRoutes()
 	s.aggregateRoutes()
 	s.fileRoutes()
+	s.iconRoutes()
 	s.reservedValueRoutes()
 	s.trackerRoutes()
 	return s, nil

@@ -64,7 +64,9 @@ func (s *Server) knownFile(w http.ResponseWriter, r *http.Request) *fileResource
 func (f *fileResource) shown(status string) object {
 	shown := object{"storageStatus": status, "assigned": f.assigned, "hasMultipleStorageFiles": false}
 	for name, value := range f.record {
-		shown[name] = value
+		if name != "icon" {
+			shown[name] = value
+		}
 	}
 	return shown
 }
