@@ -176,20 +176,7 @@ func (w *world) removeRows(database string) {
 // sameWithoutDatabase plans, with and without access to the kit's database, and expects the same plan and report.
 func (w *world) sameWithoutDatabase() {
 	w.t.Helper()
-	blind := *w
-	blind.kitDir, blind.database = filepath.Join(w.t.TempDir(), "blind"), ""
-	if err := os.CopyFS(blind.kitDir, os.DirFS(w.kitDir)); err != nil {
-		w.t.Fatal(err)
-	}
-	config := filepath.Join(blind.kitDir, orchestrator.ConfigFile)
-	content, err := os.ReadFile(config)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	without := strings.Replace(string(content), ", database: '"+w.database+"'", "", 1)
-	if err := os.WriteFile(config, []byte(without), 0o600); err != nil {
-		w.t.Fatal(err)
-	}
+	blind := w.blind()
 	seeing, comparing := w.reconcile(true), blind.reconcile(true)
 	if comparing.Candidates.By != report.ByComparison || comparing.Candidates.Reason == "" {
 		w.t.Errorf("without the database the report says %+v", comparing.Candidates)
@@ -212,6 +199,26 @@ func (w *world) sameWithoutDatabase() {
 	if diff := cmp.Diff(plans[0], plans[1]); diff != "" {
 		w.t.Errorf("the plan by transaction id differs from that by comparison (-comparison +transaction):\n%s", diff)
 	}
+}
+
+// blind is the kit as it is now in another directory, without access to its database.
+func (w *world) blind() *world {
+	w.t.Helper()
+	blind := *w
+	blind.kitDir, blind.database = filepath.Join(w.t.TempDir(), "blind"), ""
+	if err := os.CopyFS(blind.kitDir, os.DirFS(w.kitDir)); err != nil {
+		w.t.Fatal(err)
+	}
+	config := filepath.Join(blind.kitDir, orchestrator.ConfigFile)
+	content, err := os.ReadFile(config)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	without := strings.Replace(string(content), ", database: '"+w.database+"'", "", 1)
+	if err := os.WriteFile(config, []byte(without), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	return &blind
 }
 
 // TestCompareAllWhenDatabaseIsAnother takes the kit's database for another one than the trip began with, or away, and
@@ -276,4 +283,63 @@ func (n *noted) Step(name string) {
 	if n.step != nil {
 		n.step(name)
 	}
+}
+
+// TestSoakCandidates finds one change among many people, in the kit's database and by comparing everything, and holds
+// the times against each other: 20,000 people with `make soak`, a short form of it otherwise.
+func TestSoakCandidates(t *testing.T) {
+	people := 500
+	if os.Getenv("FIELDKIT_SOAK") != "" {
+		people = 20_000
+	}
+	// On real servers where `make acceptance` names some: FIELDKIT_SOAK=1 go test -run TestSoakCandidates.
+	central, local := os.Getenv("FIELDKIT_ACCEPTANCE_CENTRAL"), os.Getenv("FIELDKIT_ACCEPTANCE_LOCAL")
+	database := os.Getenv("FIELDKIT_ACCEPTANCE_LOCAL_DATABASE")
+	if database == "" {
+		database = postgrestest.Start(t).Database(t)
+		central, local = simulated(t, "2.42.5.2"), simulatedOn(t, "2.42.5.2", database, time.Now)
+	}
+	w := newWorld(t, central, local, database)
+	w.setUp()
+	w.crowd(people)
+	w.prepare()
+	w.local = w.connect(orchestrator.Local, w.local.BaseURL())
+	w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{w.changed("person 7", "phone", "6111-0007")}}, "")
+	blind := w.blind()
+	seeing, comparing := w.timeToFind(), blind.timeToFind()
+	t.Logf("one change among %d people: found in %v by transaction id, in %v by comparing everything, %.0f times as long",
+		people, seeing, comparing, float64(comparing)/float64(seeing))
+	// Among few people the two are alike.
+	if people > 5_000 && seeing >= comparing {
+		t.Errorf("looking into the database took %v, comparing everything %v", seeing, comparing)
+	}
+}
+
+// timeToFind plans, and returns how long it took to find the candidates.
+func (w *world) timeToFind() time.Duration {
+	w.t.Helper()
+	var began time.Time
+	var took time.Duration
+	progress := &noted{step: func(step string) {
+		switch {
+		case step == "looking for changes in the kit's database", step == "reading what the kit holds" && began.IsZero():
+			began = time.Now()
+		case step == "comparing with central":
+			took = time.Since(began)
+		}
+	}}
+	kit, err := orchestrator.Open(orchestrator.OpenOptions{
+		Dir: w.kitDir, Getenv: w.getenv, Now: w.now, ConfigDirectory: filepath.Join(w.kitDir, ".config"), Version: "acceptance", Progress: progress,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r, err := kit.Reconcile(w.t.Context(), orchestrator.ReconcileOptions{PlanOnly: true})
+	if err := errors.Join(err, kit.Close()); err != nil {
+		w.t.Fatal(err)
+	}
+	if r.Candidates.Records != 1 || r.Sums.Total != 1 {
+		w.t.Errorf("%+v found, sums %+v, want one", r.Candidates, r.Sums)
+	}
+	return took
 }

@@ -140,7 +140,7 @@ func (s *tables) fill() {
 		s.insert("note", row{"noteid": id + 2, "uid": uid("wnote")})
 		s.insert(s.single+"_notes", row{"eventid": id + 2, "sort_order": 1, "noteid": id + 2})
 		s.insert("fileresource", row{"fileresourceid": id + 2, "uid": uid("map"), "storagekey": uid("map"), "fileresourceowner": uid("well"), "isassigned": true})
-		s.insert("relationship", row{"relationshipid": id, "uid": uid("tie")})
+		s.insert("relationship", row{"relationshipid": id, "uid": uid("tie"), "from_relationshipitemid": id, "to_relationshipitemid": id + 1})
 		s.insert("relationshipitem", row{"relationshipitemid": id, "relationshipid": id, "trackedentityid": id})
 		s.insert("relationshipitem", row{"relationshipitemid": id + 1, "relationshipid": id, "enrollmentid": id})
 		s.insert("datavalue", row{"dataelementid": 912, "periodid": 914, "sourceid": unit, "categoryoptioncomboid": 1, "attributeoptioncomboid": 1, "deleted": false})

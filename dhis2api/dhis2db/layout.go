@@ -107,16 +107,17 @@ func below(path string) string {
 }
 
 // trackedEntityInScope tells whether the tracked entity with an id belongs to the scope: owned there in one of
-// its programs, or of one of its types and in no program at all.
+// its programs, or of one of its types and in no program at all. OFFSET 0 makes PostgreSQL ask anew for each one that
+// changed, by index; else it may join all there are beforehand, by nested loops where its statistics are out of date.
 func trackedEntityInScope(id string) string {
 	return `EXISTS (SELECT FROM enrollment e JOIN program p USING (programid)
 			JOIN trackedentityprogramowner o ON o.trackedentityid = e.trackedentityid AND o.programid = e.programid
 			JOIN organisationunit u ON u.organisationunitid = o.organisationunitid
-			WHERE e.trackedentityid = ` + id + ` AND NOT e.deleted AND p.uid = ANY($1) AND ` + below("u.path") + `)
-		OR (NOT EXISTS (SELECT FROM enrollment e WHERE e.trackedentityid = ` + id + ` AND NOT e.deleted)
+			WHERE e.trackedentityid = ` + id + ` AND NOT e.deleted AND p.uid = ANY($1) AND ` + below("u.path") + ` OFFSET 0)
+		OR (NOT EXISTS (SELECT FROM enrollment e WHERE e.trackedentityid = ` + id + ` AND NOT e.deleted OFFSET 0)
 			AND EXISTS (SELECT FROM trackedentity s JOIN trackedentitytype k USING (trackedentitytypeid)
 				JOIN organisationunit u ON u.organisationunitid = s.organisationunitid
-				WHERE s.trackedentityid = ` + id + ` AND k.uid = ANY($2) AND ` + below("u.path") + `))`
+				WHERE s.trackedentityid = ` + id + ` AND k.uid = ANY($2) AND ` + below("u.path") + ` OFFSET 0))`
 }
 
 // formTables are alike in all versions but for how a period is written. A value whose data element is in two

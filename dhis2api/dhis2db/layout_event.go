@@ -37,9 +37,9 @@ func eventLayout() layout {
 				LEFT JOIN enrollment e ON e.enrollmentid = coalesce(i.enrollmentid, v.enrollmentid)
 				LEFT JOIN programstage g USING (programstageid) LEFT JOIN program p ON p.programid = g.programid
 				LEFT JOIN organisationunit u ON u.organisationunitid = v.organisationunitid
-				WHERE i.relationshipid = t.relationshipid AND (
+				WHERE i.relationshipitemid IN (t.from_relationshipitemid, t.to_relationshipitemid) AND (
 					` + trackedEntityInScope("coalesce(i.trackedentityid, e.trackedentityid)") + `
-					OR (e.trackedentityid IS NULL AND p.uid = ANY($1) AND ` + below("u.path") + `)))`),
+					OR (e.trackedentityid IS NULL AND p.uid = ANY($1) AND ` + below("u.path") + `)) OFFSET 0)`),
 			formTables("k.name || ' ' || p.startdate"),
 		},
 	}

@@ -44,9 +44,9 @@ func trackerEventLayout() layout {
 				LEFT JOIN singleevent n ON n.eventid = i.singleeventid
 				LEFT JOIN programstage g ON g.programstageid = n.programstageid LEFT JOIN program p ON p.programid = g.programid
 				LEFT JOIN organisationunit u ON u.organisationunitid = n.organisationunitid
-				WHERE i.relationshipid = t.relationshipid AND (
+				WHERE i.relationshipitemid IN (t.from_relationshipitemid, t.to_relationshipitemid) AND (
 					` + trackedEntityInScope("coalesce(i.trackedentityid, e.trackedentityid)") + `
-					OR (p.uid = ANY($1) AND ` + below("u.path") + `)))`),
+					OR (p.uid = ANY($1) AND ` + below("u.path") + `)) OFFSET 0)`),
 			formTables("p.iso"),
 		},
 	}
