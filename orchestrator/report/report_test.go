@@ -33,6 +33,7 @@ func sample() *Report {
 	r.Started = time.Date(2026, 11, 24, 18, 0, 12, 0, panama)
 	r.Finished = time.Date(2026, 11, 24, 18, 2, 40, 0, panama)
 	r.JournalHash = strings.Repeat("4f1c", 16)
+	r.Candidates = Candidates{By: ByComparison, Reason: "it was made anew since the trip began", Records: 512}
 	r.Sums = Sums{Total: 1049, Pushed: 1038, AlreadyThere: 3, Held: 7, OutOfScope: 1}
 	r.ByKind = map[string]Sums{
 		"trackedEntity": {Total: 500, Pushed: 493, AlreadyThere: 1, Held: 5, OutOfScope: 1},
