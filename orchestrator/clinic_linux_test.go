@@ -243,7 +243,7 @@ const longAgo = "1996-05-04"
 // vanish from its database. Everything that a job report had acknowledged must be home.
 func TestSoakClinicDay(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t, 214)
+	e := newEngine(t, 220)
 	k := newStackKit(t, e, "127.0.0.1")
 	k.patientsAtCentral()
 	k.fieldkit("prepare", "--yes")

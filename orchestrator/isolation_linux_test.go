@@ -22,10 +22,11 @@ import (
 // twenty times, which leaves nothing behind but its data, and takes hardly longer than its servers' start.
 func TestTwoKits(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t, 216)
+	e := newEngine(t, 222)
 	before := e.everything()
 	one, other := newStackKit(t, e, "127.0.0.1"), newStackKit(t, e, "127.0.0.1")
 	for _, k := range []*stackKit{one, other} {
+		k.write("compose.override.yaml", "services: {dhis2: {environment: {DHIS2SIM_BOOT: 0s}}}\n")
 		k.patientsAtCentral()
 		k.fieldkit("prepare", "--yes")
 		k.fieldkit("up")
@@ -129,23 +130,23 @@ func (k *stackKit) sees(registered int) {
 // every DHIS2 begins with does not log in.
 func TestClinicPortAlone(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t, 217)
-	neighbour := newNeighbour(t, "10.99.217.1", "10.99.217.2")
-	quiet := neighbour.openPorts("10.99.217.1")
-	k := newStackKit(t, e, "10.99.217.1")
+	e := newEngine(t, 223)
+	neighbour := newNeighbour(t, "10.99.223.1", "10.99.223.2")
+	quiet := neighbour.openPorts("10.99.223.1")
+	k := newStackKit(t, e, "10.99.223.1")
 	k.patientsAtCentral()
 	k.fieldkit("prepare", "--yes")
-	if open := neighbour.openPorts("10.99.217.1"); !slices.Equal(open, quiet) {
+	if open := neighbour.openPorts("10.99.223.1"); !slices.Equal(open, quiet) {
 		t.Errorf("after prepare, closed, ports %v answer; before it were %v", open, quiet)
 	}
 	k.fieldkit("up")
 	want := append(slices.Clone(quiet), int(k.clinic.Port()))
 	slices.Sort(want)
-	if open := neighbour.openPorts("10.99.217.1"); !slices.Equal(open, want) {
+	if open := neighbour.openPorts("10.99.223.1"); !slices.Equal(open, want) {
 		t.Errorf("at the clinic's address ports %v answer, want %v", open, want)
 	}
 	// The neighbour tells its own machine that the containers lie behind this one.
-	neighbour.run("ip", "route", "add", "10.217.0.0/16", "via", "10.99.217.1")
+	neighbour.run("ip", "route", "add", "10.223.0.0/16", "via", "10.99.223.1")
 	for _, service := range []string{"postgres", "dhis2"} {
 		for _, address := range strings.Fields(e.docker("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", k.container(service))) {
 			for _, port := range []int{5432, 8080} {

@@ -90,7 +90,7 @@ func system(t *testing.T, name string, arguments ...string) string {
 // the test would prove nothing.
 func TestSoakPowerCut(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t, 215)
+	e := newEngine(t, 221)
 	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
 		t.Fatal(err)
 	}
