@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -177,8 +178,9 @@ func containers(ts *testscript.TestScript, negated bool, arguments []string) {
 	ts.Check(free.Close())
 	ts.Setenv("CLINIC_PORT", strconv.Itoa(port))
 	file := filepath.Join(arguments[0], "fieldkit.yaml")
+	written := regexp.MustCompile(`(?m)^clinic: .*\n`).ReplaceAllString(ts.ReadFile(file), "")
 	content := fmt.Sprintf("%sdhis2: {image: %s}\npostgres: {image: %s}\nclinic: {name: bocas-1.clinic.lan, address: 127.0.0.1, port: %d}\n",
-		ts.ReadFile(file), standInDHIS2, standInPostgres, port)
+		written, standInDHIS2, standInPostgres, port)
 	ts.Check(os.WriteFile(ts.MkAbs(file), []byte(content), 0o600))
 	ts.Defer(func() {
 		var stack struct{ Project string }
@@ -217,6 +219,47 @@ func matches(want, got []string) bool {
 		return matches(want[1:], got) || matches(want, got[1:])
 	}
 	return strings.TrimSpace(want[0]) == strings.TrimSpace(got[0]) && matches(want[1:], got[1:])
+}
+
+// TestTestsExist looks for the tests that the guide and the README give as reasons.
+func TestTestsExist(t *testing.T) {
+	const root = "../.."
+	there := map[string]bool{}
+	function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch name := entry.Name(); {
+		case err != nil:
+			return err
+		case strings.HasSuffix(name, ".txtar"):
+			there[name] = true
+		case strings.HasSuffix(name, "_test.go"):
+			source, err := os.ReadFile(path)
+			for _, found := range function.FindAllStringSubmatch(string(source), -1) {
+				there[found[1]] = true
+			}
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob(root + "/docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(Test\\w+|\\w+\\.txtar)`")
+	for _, page := range append(pages, root+"/README.md") {
+		content, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range named.FindAllStringSubmatch(string(content), -1) {
+			if !there[found[1]] {
+				t.Errorf("%s names %s, which is nowhere", page, found[1])
+			}
+		}
+	}
 }
 
 func TestMatches(t *testing.T) {
