@@ -18,7 +18,7 @@ import (
 // metadata. A form's value goes by its data element.
 func addLabels(ctx context.Context, s *snapshot.Snapshot, result *report.Report) error {
 	listed := len(result.Conflicts) + len(result.Refusals) + len(result.Waiting) + len(result.Rewritten) + len(result.Overtaken) +
-		len(result.NotLoaded)
+		len(result.NotLoaded) + len(result.Decisions)
 	if listed == 0 {
 		return nil
 	}
@@ -36,6 +36,9 @@ func addLabels(ctx context.Context, s *snapshot.Snapshot, result *report.Report)
 		for i, c := range list {
 			list[i].Label = label(c.Reference, c.Field)
 		}
+	}
+	for i, d := range result.Decisions {
+		result.Decisions[i].Label = label(d.Reference, d.Field)
 	}
 	for i, no := range result.Refusals {
 		result.Refusals[i].Label = label(no.Reference, no.Field)
@@ -87,4 +90,20 @@ func metadataOf(s *snapshot.Snapshot) (snapshot.Metadata, error) {
 		all = all.With(metadata)
 	}
 	return all, nil
+}
+
+// settingsOf reads the settings that a snapshot carries; none where it was taken before fieldkit knew of them.
+func settingsOf(s *snapshot.Snapshot) (*snapshot.Settings, error) {
+	settings := &snapshot.Settings{}
+	document, err := s.Document(snapshot.Taken, settingsName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return settings, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(json.NewDecoder(document).Decode(settings), document.Close()); err != nil {
+		return nil, fmt.Errorf("cannot read the snapshot's settings: %w", err)
+	}
+	return settings, nil
 }

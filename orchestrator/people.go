@@ -113,6 +113,7 @@ func (p *preparation) noteAccounts(ctx context.Context, metadata snapshot.Metada
 	}
 	for id, one := range strangers {
 		p.accounts.People[id] = &localAccount{Username: one.username, Made: true}
+		p.newcomers = append(p.newcomers, one.username)
 	}
 	return p.kit.writeAccounts(p.accounts)
 }

@@ -17,10 +17,10 @@ import (
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
 )
 
-// metadataName is the document of the snapshot that holds the metadata, unitsName the one of the org units that
-// records merely name.
+// The documents of the snapshot: the metadata, the settings, the org units that records merely name.
 const (
 	metadataName = "metadata"
+	settingsName = "settings"
 	unitsName    = "units"
 )
 
@@ -119,6 +119,8 @@ type preparation struct {
 	// people are the passwords of fieldkit.yaml, nil without; accounts what became of them on the kit.
 	people   *roster
 	accounts *localAccounts
+	// newcomers are the usernames of those whose accounts this run makes on the kit.
+	newcomers []string
 }
 
 // resolve finds the scope at central.
@@ -244,16 +246,8 @@ func (p *preparation) take(ctx context.Context) error {
 }
 
 func (p *preparation) takeInto(ctx context.Context, w *snapshot.Writer) error {
-	if !slices.ContainsFunc(w.Parts(), func(part snapshot.Part) bool { return part.Kind == snapshot.Document }) {
-		p.kit.options.Progress.Step("taking metadata")
-		metadata, err := snapshot.TakeMetadata(ctx, p.central, w.Scope())
-		if err != nil {
-			return err
-		}
-		err = w.Document(metadataName, func(out io.Writer) error { return json.NewEncoder(out).Encode(metadata) })
-		if err != nil {
-			return err
-		}
+	if err := p.takeMetadata(ctx, w); err != nil {
+		return err
 	}
 	mentioned := map[string]bool{}
 	err := snapshot.Take(ctx, p.central, w, snapshot.TakeOptions{
@@ -270,6 +264,27 @@ func (p *preparation) takeInto(ctx context.Context, w *snapshot.Writer) error {
 		return err
 	}
 	return w.Finish()
+}
+
+// takeMetadata takes the metadata, and the settings that go with it, unless an earlier run did.
+func (p *preparation) takeMetadata(ctx context.Context, w *snapshot.Writer) error {
+	documents := slices.DeleteFunc(w.Parts(), func(part snapshot.Part) bool { return part.Kind != snapshot.Document })
+	if len(documents) >= 2 {
+		return nil
+	}
+	p.kit.options.Progress.Step("taking metadata")
+	metadata, err := snapshot.TakeMetadata(ctx, p.central, w.Scope())
+	if err != nil {
+		return err
+	}
+	settings, err := snapshot.TakeSettings(ctx, p.central, metadata)
+	if err != nil {
+		return err
+	}
+	if err := w.Document(metadataName, func(out io.Writer) error { return json.NewEncoder(out).Encode(metadata) }); err != nil {
+		return err
+	}
+	return w.Document(settingsName, func(out io.Writer) error { return json.NewEncoder(out).Encode(settings) })
 }
 
 // progress tells the kit's progress how far a stream is.
@@ -335,6 +350,17 @@ func (p *preparation) loadMetadata(ctx context.Context, taken *snapshot.Snapshot
 	if err := p.noteAccounts(ctx, metadata); err != nil {
 		return err
 	}
+	settings, err := settingsOf(taken)
+	if err != nil {
+		return err
+	}
+	changes, err := settings.LoadSystem(ctx, p.local)
+	if err != nil {
+		return err
+	}
+	for _, change := range changes {
+		p.kit.options.Progress.Note(fmt.Sprintf("the kit's setting %s was %q and is %q now, as at central", change.Key, change.Was, change.Is))
+	}
 	if p.receipt.Metadata, err = snapshot.LoadMetadata(ctx, p.local, metadata, p.scope); err != nil {
 		return err
 	}
@@ -351,7 +377,10 @@ func (p *preparation) loadMetadata(ctx context.Context, taken *snapshot.Snapshot
 	if p.local, err = p.kit.connectLocal(ctx); err != nil {
 		return err
 	}
-	return p.givePasswords(ctx, metadata)
+	if err := p.givePasswords(ctx, metadata); err != nil {
+		return err
+	}
+	return settings.LoadUsers(ctx, p.local, p.newcomers)
 }
 
 func (p *preparation) loadInto(ctx context.Context, taken *snapshot.Snapshot, w *snapshot.Writer) error {

@@ -68,11 +68,20 @@ func (s *Server) settingsOf(caller *account) object {
 	return settings
 }
 
-func (s *Server) userSettings(w http.ResponseWriter, _ *http.Request, caller *account) {
-	writeJSON(w, http.StatusOK, s.settingsOf(caller))
+// settingsOwner is the account whose settings a request is about: the one that it names, else the caller's.
+func (s *Server) settingsOwner(r *http.Request, caller *account) *account {
+	if user := s.userNamed(r.URL.Query().Get("user")); user != nil {
+		return s.account(text(user["id"]))
+	}
+	return caller
+}
+
+func (s *Server) userSettings(w http.ResponseWriter, r *http.Request, caller *account) {
+	writeJSON(w, http.StatusOK, s.settingsOf(s.settingsOwner(r, caller)))
 }
 
 func (s *Server) setUserSetting(w http.ResponseWriter, r *http.Request, caller *account) {
+	caller = s.settingsOwner(r, caller)
 	if s.userValues[caller.uid] == nil {
 		s.userValues[caller.uid] = map[string]any{}
 	}
