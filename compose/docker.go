@@ -407,6 +407,14 @@ func (d docker) run(ctx context.Context, id string, command []string) (int, erro
 	return result.ExitCode, err
 }
 
+// probe runs a container's own check once.
+func (d docker) probe(ctx context.Context, container inspected) bool {
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+	defer cancel()
+	code, err := d.run(ctx, container.id, container.probe)
+	return err == nil && code == 0 // else it may have stopped meanwhile; whoever waits looks again
+}
+
 // logs writes a container's output and errors to w until it ends or, when followed, ctx does.
 func (d docker) logs(ctx context.Context, id string, options LogOptions, w io.Writer) error {
 	ask := container.LogsOptions{ShowStdout: true, ShowStderr: true, Follow: options.Follow, Timestamps: options.Timestamps, Tail: "all"}

@@ -89,6 +89,9 @@ func (e *PortError) Unwrap() error { return e.Err }
 type ServiceError struct {
 	Service string
 	Why     string // e.g. "stopped with exit code 1", "is not healthy after 2m0s"
+	// Unfinished is true when PostgreSQL was interrupted while it made its database: it has never held data,
+	// and never will. Engine.Destroy, then Engine.Up, mends that.
+	Unfinished bool
 }
 
 func (e *ServiceError) Error() string { return fmt.Sprintf("%s %s", e.Service, e.Why) }

@@ -297,13 +297,32 @@ func (p *planner) creations(operations []operation) []operation {
 			add(startContainer, "", "")
 		} else if container.state == "exited" {
 			add(startContainer, "", "it is stopped")
+		} else if dependency := p.unready(service); dependency != "" {
+			// After a power cut the engine starts all at once. DHIS2 looks for its database only once, and stays
+			// half up without.
+			add(stopContainer, "", "it was started before "+dependency+" was ready")
+			add(startContainer, "", "")
 		}
-		if p.stack.awaited(service) && !(stays && container.state == "running" && container.health == "healthy") {
+		if p.stack.awaited(service) && !(stays && container.ready()) {
 			add(awaitHealth, "", "")
 		}
 	}
 	return operations
 }
+
+// unready is a service that stays but was not healthy when it was looked at, and on whose health this one
+// depends; "" when there is none.
+func (p *planner) unready(service string) string {
+	for _, name := range slices.Sorted(maps.Keys(p.stack.project.Services[service].DependsOn)) {
+		container, stays := p.keep[name]
+		if stays && !container.ready() && p.stack.project.Services[service].DependsOn[name].Condition == types.ServiceConditionHealthy {
+			return name
+		}
+	}
+	return ""
+}
+
+func (c observedContainer) ready() bool { return c.state == "running" && c.health == "healthy" }
 
 // serviceNetworks lists a service's networks. The first is the one with which its container is made: the one
 // that leads out, if there is one, because ports are published through it.

@@ -50,6 +50,10 @@ func (e *Engine) observe(ctx context.Context, stack *Stack) (observed, error) {
 		return observed{}, err
 	}
 	for _, container := range containers {
+		// The engine looks every few seconds only.
+		if container.Running && container.probe != nil && container.health != "healthy" && e.docker.probe(ctx, container) {
+			container.health = "healthy"
+		}
 		seen.containers = append(seen.containers, container.observedContainer)
 	}
 	if seen.networks, err = e.docker.networks(ctx, stack.Project()); err != nil {
@@ -232,7 +236,11 @@ func (x *executor) await(ctx context.Context, id, service string) error {
 			if first < 0 {
 				first = seen.Restarts
 			}
-			if healthy, err := x.healthy(waiting, seen, first); healthy || err != nil {
+			healthy, err := x.healthy(waiting, seen, first)
+			if healthy && service == ServicePostgres {
+				return x.checkDatabase(ctx, id)
+			}
+			if healthy || err != nil {
 				return err
 			}
 		}
@@ -262,8 +270,24 @@ func (x *executor) healthy(ctx context.Context, seen inspected, restarts int) (b
 	case seen.health == "unhealthy":
 		return false, &ServiceError{Service: seen.service, Why: "is unhealthy"}
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // a command in a container may never end
+	return x.docker.probe(ctx, seen), nil
+}
+
+// probeLimit is how long a container's own check may take: a command in a container may never end.
+const probeLimit = 5 * time.Second
+
+// checkDatabase finds out whether PostgreSQL came to the end of making its database. An image that is
+// interrupted there goes on as if it had, and DHIS2 would never get in.
+func (x *executor) checkDatabase(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	code, err := x.docker.run(ctx, seen.id, seen.probe)
-	return err == nil && code == 0, nil //nolint:nilerr // it stops at times while it starts; the next look tells
+	code, err := x.docker.run(ctx, id, []string{"/bin/sh", "-c",
+		`psql -U "${POSTGRES_USER:-postgres}" -d "$POSTGRES_DB" -qtAXc "SELECT 1/count(*) FROM pg_roles WHERE rolname = '` + DatabaseUser + `'"`})
+	if err != nil {
+		return fmt.Errorf("looking at the database: %w", err)
+	}
+	if code != 0 {
+		return &ServiceError{Service: ServicePostgres, Unfinished: true, Why: "was interrupted when it made its database, which holds nothing yet"}
+	}
+	return nil
 }

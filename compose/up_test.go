@@ -35,15 +35,18 @@ func TestUp(t *testing.T) {
 	}
 
 	// Again: nothing.
-	if steps, changed := up(t, engine, settings); changed || len(steps) > 0 && steps[0] != "waiting for postgres" {
+	before := ids(t, engine, project)
+	if steps, changed := up(t, engine, settings); changed || len(steps) > 0 {
 		t.Errorf("second up changed the stack: %t %q", changed, steps)
 	}
-	if diff := cmp.Diff(ids(t, engine, project), ids(t, engine, project)); diff != "" {
+	if diff := cmp.Diff(before, ids(t, engine, project)); diff != "" {
 		t.Error(diff)
+	}
+	if since := states(t, engine, project)["dhis2"].Since; !since.Equal(closed["dhis2"].Since) {
+		t.Error("second up restarted DHIS2")
 	}
 
 	// Open: only DHIS2 is made anew.
-	before := ids(t, engine, project)
 	settings.Clinic = clinicAt(freePort(t))
 	up(t, engine, settings)
 	after := ids(t, engine, project)
@@ -90,10 +93,10 @@ func TestUpMends(t *testing.T) {
 		{"a container was stopped", func() { cli(t.Context(), t, engine, "stop", dhis2) }, nil},
 		{"both containers were killed", func() { cli(t.Context(), t, engine, "kill", dhis2, postgres) }, nil},
 		{"the engine has started dhis2 before postgres", func() {
+			cli(t.Context(), t, engine, "stop", postgres)
 			if err := engine.Restart(t.Context(), project, "dhis2"); err != nil {
 				t.Fatal(err)
 			}
-			cli(t.Context(), t, engine, "stop", postgres)
 		}, nil},
 		{"a container was removed", func() { cli(t.Context(), t, engine, "rm", "-f", dhis2) }, []string{"dhis2"}},
 		{"a container was paused", func() { cli(t.Context(), t, engine, "pause", dhis2) }, []string{"dhis2"}},
@@ -205,6 +208,22 @@ func TestUpRefuses(t *testing.T) {
 		if !errors.As(err, &failure) || failure.Taken {
 			t.Fatalf("got %v", err)
 		}
+	})
+	t.Run("a database whose making was interrupted", func(t *testing.T) {
+		project := newProject(t, engine)
+		settings := override(t, engineSettings(project), "configs: {initialise: {content: \"#!/bin/sh\\nexit 1\\n\"}}\n")
+		for range 2 { // the image goes on as if it were done
+			_, err := engine.Up(t.Context(), mustLoad(t, settings), nil)
+			var failure *ServiceError
+			if !errors.As(err, &failure) || !failure.Unfinished {
+				t.Fatalf("got %v", err)
+			}
+		}
+		if err := engine.Destroy(t.Context(), project); err != nil {
+			t.Fatal(err)
+		}
+		settings.Override = ""
+		up(t, engine, settings)
 	})
 	t.Run("a database that ends at once", func(t *testing.T) {
 		project := newProject(t, engine)
