@@ -184,22 +184,30 @@ func referencedClass(class, property string) string {
 		return "programNotificationTemplates"
 	case "category", "categories", "catDimensionConstraints":
 		return "categories"
-	case "categoryCombo", "categoryCombos":
+	case "categoryCombo", "categoryCombos", "enrollmentCategoryCombo", "attributeCombo": // the last two of 2.43
 		return "categoryCombos"
+	case "categoryOptionGroup", "categoryOptionGroups":
+		return "categoryOptionGroups"
+	case "categoryOptionGroupSet":
+		return "categoryOptionGroupSets"
 	case "categoryOption", "categoryOptions":
 		return "categoryOptions"
-	case "categoryOptionCombo", "categoryOptionCombos", "attributeOptionCombo":
+	case "categoryOptionCombo", "categoryOptionCombos", "attributeOptionCombo", "outputCombo":
 		return "categoryOptionCombos"
 	case "cogsDimensionConstraints":
 		return "categoryOptionGroupSets"
-	case "dataElement", "dataElements":
+	case "dataElement", "dataElements", "nextScheduleDate", "output":
 		return "dataElements"
+	case "dataElementGroups":
+		return "dataElementGroups"
 	case "dataEntryForm":
 		return "dataEntryForms"
 	case "dataSet", "dataSets":
 		return "dataSets"
 	case "indicator", "indicators":
 		return "indicators"
+	case "indicatorGroups":
+		return "indicatorGroups"
 	case "indicatorType":
 		return "indicatorTypes"
 	case "legendSet", "legendSets":
@@ -208,8 +216,10 @@ func referencedClass(class, property string) string {
 		return "attributes"
 	case "option", "options":
 		return "options"
-	case "optionGroup":
+	case "optionGroup", "optionGroups":
 		return "optionGroups"
+	case "predictors":
+		return "predictors"
 	case "optionSet", "commentOptionSet":
 		return "optionSets"
 	case "program", "relatedProgram":
@@ -245,10 +255,22 @@ func referencedClass(class, property string) string {
 		return "users"
 	case "userRoles":
 		return "userRoles"
-	case "userGroups", "managedGroups", "managedByGroups", "recipientUserGroup", "notificationRecipients":
+	case "userGroups", "managedGroups", "managedByGroups", "recipientUserGroup", "recipientUserGroups", "notificationRecipients":
 		return "userGroups"
+	case "validationRules":
+		return "validationRules"
 	case "workflow":
 		return "dataApprovalWorkflows"
+	case "dataApprovalLevels":
+		return "dataApprovalLevels"
+	case "visualization":
+		return "visualizations"
+	case "eventVisualization":
+		return "eventVisualizations"
+	case "map":
+		return "maps"
+	case "resources": // of dashboards
+		return "documents"
 	}
 	return ""
 }

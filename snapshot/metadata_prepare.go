@@ -139,6 +139,9 @@ func newPreparation(m Metadata, target Target) *preparation {
 		parents:  m.parents(),
 	}
 	for class, objects := range m {
+		if neverCloned(class) {
+			continue
+		}
 		for _, raw := range objects {
 			object, err := decodeObject(raw)
 			if err != nil {

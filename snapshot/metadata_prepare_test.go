@@ -162,6 +162,42 @@ func TestPrepare(t *testing.T) {
 					[{"dataElement": {"id": "element0001"}, "categoryOptionCombo": {"id": "cocLocal001"}}]}]}`,
 		},
 		{
+			name: "a dashboard loses what never is cloned",
+			before: `{"visualizations": [{"id": "visual00001"}], "documents": [{"id": "document001"}], "dashboards": [{"id": "dashboard01", "dashboardItems": [
+				{"id": "item0000001", "type": "RESOURCES", "resources": [{"id": "document001"}]},
+				{"id": "item0000002", "type": "VISUALIZATION", "visualization": {"id": "visual00001"}}]}]}`,
+			want: `{"visualizations": [{"id": "visual00001"}], "dashboards": [{"id": "dashboard01", "dashboardItems": [
+				{"id": "item0000001", "type": "RESOURCES", "resources": []}, {"id": "item0000002", "type": "VISUALIZATION", "visualization": {"id": "visual00001"}}]}]}`,
+		},
+		{
+			name:   "people capture in the scope alone, and search where they do at central",
+			target: Target{Roots: []string{"districtA01", "districtB01"}},
+			before: `{"organisationUnits": [{"id": "country0001"}, {"id": "districtA01", "parent": {"id": "country0001"}}, {"id": "districtB01", "parent": {"id": "country0001"}},
+					{"id": "districtC01", "parent": {"id": "country0001"}}, {"id": "villageA001", "parent": {"id": "districtA01"}}],
+				"users": [{"id": "nurse000001", "username": "nurse", "organisationUnits": [{"id": "villageA001"}, {"id": "districtC01"}, {"id": "elsewhere01"}]},
+					{"id": "chief000001", "username": "chief", "organisationUnits": [{"id": "country0001"}, {"id": "districtA01"}],
+						"teiSearchOrganisationUnits": [{"id": "country0001"}, {"id": "elsewhere01"}]}]}`,
+			want: `{"organisationUnits": [{"id": "country0001"}, {"id": "districtA01", "parent": {"id": "country0001"}}, {"id": "districtB01", "parent": {"id": "country0001"}},
+					{"id": "districtC01", "parent": {"id": "country0001"}}, {"id": "villageA001", "parent": {"id": "districtA01"}}],
+				"users": [{"id": "nurse000001", "username": "nurse", "organisationUnits": [{"id": "villageA001"}]},
+					{"id": "chief000001", "username": "chief", "organisationUnits": [{"id": "districtA01"}, {"id": "districtB01"}],
+						"teiSearchOrganisationUnits": [{"id": "country0001"}]}]}`,
+		},
+		{
+			name:   "expressions and custom forms name the target's own default, too",
+			target: Target{Defaults: Defaults{CategoryOptionCombo: "cocLocal001"}},
+			before: `{"categoryOptionCombos": [{"id": "cocCentral1", "name": "default"}],
+				"indicators": [{"id": "indicator01", "numerator": "#{element0001.cocCentral1} + #{element0001.cocOther001}"}],
+				"dataEntryForms": [{"id": "entryForm01", "htmlCode": "<input id=\"element0001-cocCentral1-val\"/>"}]}`,
+			want: `{"indicators": [{"id": "indicator01", "numerator": "#{element0001.cocLocal001} + #{element0001.cocOther001}"}],
+				"dataEntryForms": [{"id": "entryForm01", "htmlCode": "<input id=\"element0001-cocLocal001-val\"/>"}]}`,
+		},
+		{
+			name:   "who logs in by another system at central logs in by password on the kit",
+			before: `{"users": [{"id": "nurse000001", "username": "nurse", "externalAuth": true, "ldapId": "cn=nurse", "openId": "n@example.org"}]}`,
+			want:   `{"users": [{"id": "nurse000001", "username": "nurse"}]}`,
+		},
+		{
 			name: "what would act on its own, and keys, are never cloned",
 			before: `{"jobConfigurations": [{"id": "job00000001"}], "eventHooks": [{"id": "hook0000001"}], "routes": [{"id": "route000001"}],
 				"apiToken": [{"id": "token000001"}], "aggregateDataExchanges": [{"id": "exchange001"}], "oAuth2Clients": [{"id": "client00001"}],
@@ -252,5 +288,28 @@ func TestReferences(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, references("dataSets", object)); diff != "" {
 		t.Errorf("references (-want +got):\n%s", diff)
+	}
+}
+
+// TestReferencesOfSchemas holds properties against the class that DHIS2's schemas say they refer to (2.43).
+func TestReferencesOfSchemas(t *testing.T) {
+	for _, test := range []struct{ class, property, want string }{
+		{"programs", "enrollmentCategoryCombo", "categoryCombos"},
+		{"programs", "categoryCombo", "categoryCombos"},
+		{"programIndicators", "attributeCombo", "categoryCombos"},
+		{"programStages", "nextScheduleDate", "dataElements"},
+		{"programStages", "notificationTemplates", "programNotificationTemplates"},
+		{"dataSets", "notificationTemplates", "dataSetNotificationTemplates"},
+		{"validationRuleGroups", "validationRules", "validationRules"},
+		{"validationNotificationTemplates", "recipientUserGroups", "userGroups"},
+		{"predictors", "output", "dataElements"},
+		{"predictors", "outputCombo", "categoryOptionCombos"},
+		{"optionGroupSets", "optionGroups", "optionGroups"},
+		{"categoryOptionGroupSets", "categoryOptionGroups", "categoryOptionGroups"},
+		{"users", "teiSearchOrganisationUnits", "organisationUnits"},
+	} {
+		if got := referencedClass(test.class, test.property); got != test.want {
+			t.Errorf("%s.%s refers to %q, want %q", test.class, test.property, got, test.want)
+		}
 	}
 }
