@@ -20,9 +20,10 @@ func (c *comparison) candidates(ctx context.Context, progress Progress) ([]root,
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		c.found = report.Candidates{By: report.ByComparison, Reason: whyCompareAll(err)}
-		if c.found.Reason != noDatabase {
-			progress.Note("comparing everything, for the kit's database cannot tell what changed: " + c.found.Reason)
+		why := compareAll(err)
+		c.found = report.Candidates{By: report.ByComparison, Reason: why.Error()}
+		if why.Reason != noDatabase {
+			progress.Note("comparing everything: " + why.Error())
 		}
 		if found, err = c.byComparison(ctx, progress); err != nil {
 			return nil, err

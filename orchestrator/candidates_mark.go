@@ -64,6 +64,35 @@ func (t *trip) setMark(ctx context.Context, mark tripMark) error {
 // forgetMark is for a loaded face that is read anew.
 func (t *trip) forgetMark(ctx context.Context) error { return t.journal.SetFact(ctx, factMark, "") }
 
+// markBeforeLoad remembers the moment before the load, so that noteMark can tell whether the load went into the
+// database that fieldkit.yaml names. Without it nothing is told; why not, noteMark will hear.
+func (p *preparation) markBeforeLoad(ctx context.Context) {
+	_ = withDatabase(ctx, p.kit.openDatabase, func(look *dhis2db.Look) error {
+		mark := look.Mark()
+		p.beforeLoad = &mark
+		return nil
+	})
+}
+
+// checkLoaded makes sure that what was loaded is in the database, and not in another one: a copy would never change,
+// and nothing would ever come home. A load that had nothing to do proves nothing.
+func (p *preparation) checkLoaded(ctx context.Context, look *dhis2db.Look) error {
+	var loaded int64
+	for _, count := range p.receipt.Load.Counts {
+		loaded += count.Loaded
+	}
+	if p.beforeLoad == nil || loaded == 0 {
+		return nil
+	}
+	if err := p.beforeLoad.Check(look.Mark()); err != nil {
+		return err
+	}
+	for _, err := range look.Changed(ctx, *p.beforeLoad, databaseScope(p.scope)) {
+		return err // one is enough
+	}
+	return &dhis2db.CompareAllError{Reason: "what was loaded is not in it, so it is not that of " + p.local.BaseURL()}
+}
+
 // noteMark notes the mark and the keys, before the loaded face is read. A run that goes on with an interrupted one
 // leaves what that noted: part of the loaded face may have been read since. A database that cannot be looked
 // into is no failure: reconcile will compare everything.
@@ -74,6 +103,9 @@ func (p *preparation) noteMark(ctx context.Context) error {
 	p.kit.options.Progress.Step("noting what is in the kit's database")
 	mark := tripMark{}
 	err := withDatabase(ctx, p.kit.openDatabase, func(look *dhis2db.Look) (err error) {
+		if err := p.checkLoaded(ctx, look); err != nil {
+			return err
+		}
 		mark.Mark = look.Mark()
 		mark.Keys, err = writeKeys(p.trip.file(keysName), look.Keys(ctx))
 		return err
@@ -82,7 +114,7 @@ func (p *preparation) noteMark(ctx context.Context) error {
 		return err
 	}
 	if err != nil {
-		mark = tripMark{Unusable: whyCompareAll(err)}
+		mark = tripMark{Unusable: compareAll(err).Reason}
 	}
 	return p.trip.setMark(ctx, mark)
 }
@@ -101,7 +133,7 @@ func (p *preparation) settleMark(ctx context.Context) error {
 		return err
 	}
 	if err != nil {
-		return p.trip.setMark(ctx, tripMark{Unusable: whyCompareAll(err)})
+		return p.trip.setMark(ctx, tripMark{Unusable: compareAll(err).Reason})
 	}
 	mark.Settled = true
 	for r := range written {
@@ -112,19 +144,19 @@ func (p *preparation) settleMark(ctx context.Context) error {
 
 // unusable tells of a database that could not be looked into; its own error is ctx's.
 func (p *preparation) unusable(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() == nil && whyCompareAll(err) != noDatabase {
-		p.kit.options.Progress.Note("reconcile will have to compare everything: " + whyCompareAll(err))
+	if err != nil && ctx.Err() == nil && compareAll(err).Reason != noDatabase {
+		p.kit.options.Progress.Note("reconcile will have to compare everything: " + compareAll(err).Error())
 	}
 	return ctx.Err()
 }
 
-// whyCompareAll is the reason why everything is compared.
-func whyCompareAll(err error) string {
+// compareAll makes any error a reason to compare everything.
+func compareAll(err error) *dhis2db.CompareAllError {
 	var known *dhis2db.CompareAllError
 	if errors.As(err, &known) {
-		return known.Reason
+		return known
 	}
-	return err.Error()
+	return &dhis2db.CompareAllError{Reason: err.Error()}
 }
 
 // withDatabase looks once into the database that open opens.

@@ -269,6 +269,27 @@ func TestCompareAllWhenDatabaseIsAnother(t *testing.T) {
 	}
 }
 
+// TestDatabaseOfAnother names the database of another server in fieldkit.yaml. Nothing would ever change there: prepare
+// notices, and everything is compared.
+func TestDatabaseOfAnother(t *testing.T) {
+	cluster := postgrestest.Start(t)
+	another := cluster.Database(t)
+	simulatedOn(t, "2.42.5.2", another, time.Now)
+	w := newWorld(t, simulated(t, "2.42.5.2"), simulatedOn(t, "2.42.5.2", cluster.Database(t), time.Now), another)
+	w.setUp()
+	w.patientsAtCentral()
+	told := &noted{}
+	w.prepareWith(told)
+	if !strings.Contains(told.String(), "not in it") {
+		t.Errorf("prepare told: %s", told)
+	}
+	w.database = "" // what w.reconcile expects
+	w.clinicDay()
+	if r := w.reconcile(true); r.Candidates.By != report.ByComparison || r.Sums.Total == 0 {
+		t.Errorf("%+v, sums %+v", r.Candidates, r.Sums)
+	}
+}
+
 // noted keeps what a progress is told to note.
 type noted struct {
 	orchestrator.Quiet

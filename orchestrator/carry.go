@@ -20,6 +20,9 @@ type carriage struct {
 // factCarried is set when what the trip before has not brought home was taken over.
 const factCarried = "carried"
 
+// carriedElsewhere is the fact where the data of the trip before is not on the kit, and need not be.
+const carriedElsewhere = "elsewhere"
+
 // carry takes over what the trip before has not brought home. It is the last thing before the kit is loaded, so
 // that tablets may go on uploading while central is asked for its data; what arrives during the loading itself
 // arrived finds. It is done once: when the loading has begun, the kit no longer shows what the trip before left.

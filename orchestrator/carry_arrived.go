@@ -22,8 +22,9 @@ import (
 // its record, and that the load then wrote over. Where fieldkit runs the kit's server itself nobody reaches it
 // meanwhile; where the owner does, tablets should be kept away while prepare loads.
 func (p *preparation) arrived(ctx context.Context, taken, loaded *index) error {
-	if p.kit.ownStack() || p.elsewhere {
-		return nil
+	carried, err := p.trip.journal.Fact(ctx, factCarried)
+	if err != nil || p.kit.ownStack() || carried == carriedElsewhere {
+		return err
 	}
 	before, err := p.kit.tripBefore(ctx, p.trip.id)
 	if err != nil || before == nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api/dhis2db"
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
@@ -121,6 +122,8 @@ type preparation struct {
 	accounts *localAccounts
 	// newcomers are the usernames of those whose accounts this run makes on the kit.
 	newcomers []string
+	// beforeLoad is the mark of the kit's database before this run's load; nil without access.
+	beforeLoad *dhis2db.Mark
 }
 
 // resolve finds the scope at central.
@@ -187,7 +190,7 @@ func (p *preparation) begin(ctx context.Context) error {
 		return err
 	}
 	if p.elsewhere {
-		err = p.trip.journal.SetFact(ctx, factCarried, "elsewhere")
+		err = p.trip.journal.SetFact(ctx, factCarried, carriedElsewhere)
 	}
 	if err := errors.Join(err, p.settle(ctx)); err != nil {
 		return errors.Join(err, p.trip.close())
@@ -396,6 +399,7 @@ func (p *preparation) loadInto(ctx context.Context, taken *snapshot.Snapshot, w 
 			p.kit.options.Progress.Count("objects loaded", at.AllDone, at.AllTotal)
 		},
 	}
+	p.markBeforeLoad(ctx)
 	if p.receipt.Load, err = snapshot.Load(ctx, taken, p.local, w, options); err != nil {
 		return err
 	}
