@@ -33,6 +33,9 @@ type Check struct {
 	Hint string `json:"hint,omitempty"`
 }
 
+// Doctor looks at everything that can be known before departure and returns one check a line, in a fixed order. It
+// changes nothing anywhere. What a check needs and another one found missing is left out. The error is ctx's, or
+// that of an account that is not given and cannot be asked for.
 func (k *Kit) Doctor(ctx context.Context) ([]Check, error) {
 	return examine(ctx, doctorOptions{Config: k.config, Dir: k.dir, Environment: k.options.Getenv,
 		Ask: k.options.Ask, Now: k.options.Now, HTTP: k.clientOptions(), kit: k})

@@ -152,9 +152,18 @@ func (k *Kit) forget(ctx context.Context) error {
 	return nil
 }
 
+// The services of a kit's own stack, by which its logs are chosen.
+const (
+	ServiceDHIS2    = compose.ServiceDHIS2
+	ServicePostgres = compose.ServicePostgres
+)
+
+// LogOptions choose what Logs writes.
+type LogOptions = compose.LogOptions
+
 // Logs writes what the kit's containers said, line by line. It may hold data of patients: let it go nowhere but
 // to whoever asked. It may be called while another run is at work.
-func (k *Kit) Logs(ctx context.Context, options compose.LogOptions, w io.Writer) error {
+func (k *Kit) Logs(ctx context.Context, options LogOptions, w io.Writer) error {
 	s, err := k.presentStack(ctx)
 	if err != nil {
 		return err

@@ -27,9 +27,10 @@ func databaseOf(path string, getenv func(string) string) (string, error) {
 		return "", fmt.Errorf("properties could not be loaded: %w", err)
 	}
 	properties := parseProperties(string(raw), getenv)
-	address, ok := strings.CutPrefix(properties["connection.url"], "jdbc:postgresql:")
+	const jdbc = "jdbc:postgresql:"
+	address, ok := strings.CutPrefix(properties["connection.url"], jdbc)
 	if !ok {
-		return "", fmt.Errorf("%s: connection.url is no jdbc:postgresql:", path)
+		return "", fmt.Errorf("%s: connection.url does not begin with %q", path, jdbc)
 	}
 	if !strings.HasPrefix(address, "//") { // jdbc:postgresql:NAME is on this machine
 		address = "//localhost/" + address

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/dhis2-fieldkit/fieldkit/compose"
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator"
 	"github.com/urfave/cli/v2"
 )
 
@@ -36,17 +36,17 @@ func logsCommand() command {
 	}
 }
 
-func logOptions(c *call) (compose.LogOptions, error) {
-	options := compose.LogOptions{
+func logOptions(c *call) (orchestrator.LogOptions, error) {
+	options := orchestrator.LogOptions{
 		Service: c.parsed.String("service"), Follow: c.parsed.Bool("follow"), Tail: c.parsed.Int("tail"), Timestamps: true,
 	}
 	if c.parsed.Bool("json") {
 		return options, usage("", "logs are lines, not JSON")
 	}
 	switch options.Service {
-	case "", compose.ServiceDHIS2, compose.ServicePostgres:
+	case "", orchestrator.ServiceDHIS2, orchestrator.ServicePostgres:
 	default:
-		return options, usage(fmt.Sprintf("it is %s or %s", compose.ServiceDHIS2, compose.ServicePostgres), "--service: there is no %q", options.Service)
+		return options, usage(fmt.Sprintf("it is %s or %s", orchestrator.ServiceDHIS2, orchestrator.ServicePostgres), "--service: there is no %q", options.Service)
 	}
 	if options.Tail < 0 {
 		return options, usage("", "--tail: %d is no number of lines", options.Tail)

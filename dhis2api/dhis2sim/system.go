@@ -150,7 +150,7 @@ func (s *Server) setSystemSetting(w http.ResponseWriter, r *http.Request, caller
 		body, _ := io.ReadAll(r.Body) // from memory
 		value = strings.Trim(string(body), `"`)
 	}
-	s.storeSettings(w, map[string]string{key: value}, caller)
+	s.storeSettings(r.Context(), w, map[string]string{key: value}, caller)
 }
 
 func (s *Server) setSystemSettings(w http.ResponseWriter, r *http.Request, caller *account) {
@@ -162,10 +162,10 @@ func (s *Server) setSystemSettings(w http.ResponseWriter, r *http.Request, calle
 	for key, value := range given {
 		settings[key] = scalar(value)
 	}
-	s.storeSettings(w, settings, caller)
+	s.storeSettings(r.Context(), w, settings, caller)
 }
 
-func (s *Server) storeSettings(w http.ResponseWriter, settings map[string]string, caller *account) {
+func (s *Server) storeSettings(ctx context.Context, w http.ResponseWriter, settings map[string]string, caller *account) {
 	if !s.authorized(w, caller, "F_SYSTEM_SETTING") {
 		return
 	}
@@ -175,7 +175,7 @@ func (s *Server) storeSettings(w http.ResponseWriter, settings map[string]string
 			return
 		}
 	}
-	s.slowly(func() {
+	s.slowly(ctx, func() {
 		maps.Copy(s.settings, settings)
 		s.changed.note(settingsCollection)
 	})
@@ -192,7 +192,7 @@ func (s *Server) authorized(w http.ResponseWriter, caller *account, authority st
 }
 
 // slowly makes a change that 2.41 was seen to show only some time after it had answered; others are prompt.
-func (s *Server) slowly(change func()) {
+func (s *Server) slowly(ctx context.Context, change func()) {
 	if s.minor > 41 {
 		change()
 		return
@@ -200,7 +200,7 @@ func (s *Server) slowly(change func()) {
 	s.pending.Add(1)
 	time.AfterFunc(s.lag, func() {
 		defer s.pending.Done()
-		_ = s.write(context.Background(), change) // it was answered long ago
+		_ = s.write(context.WithoutCancel(ctx), change) // it was answered long ago
 	})
 }
 

@@ -114,7 +114,7 @@ func (s *Server) disable(w http.ResponseWriter, r *http.Request, caller *account
 		refuseMetadata(w)
 		return
 	}
-	s.slowly(func() { s.change("users", uid, "disabled", disabled) })
+	s.slowly(r.Context(), func() { s.change("users", uid, "disabled", disabled) })
 	w.WriteHeader(http.StatusNoContent)
 }
 
