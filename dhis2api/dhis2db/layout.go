@@ -101,10 +101,8 @@ func liveRoot(kind Kind) string {
 	return "t.deleted IS NOT TRUE"
 }
 
-// below tells whether an org unit is at or below one of the scope's.
-func below(path string) string {
-	return "string_to_array(trim('/' FROM " + path + "), '/') && $4::text[]"
-}
+// below tells whether the org unit u is at or below one of the scope's.
+const below = "string_to_array(trim('/' FROM u.path), '/') && $4::text[]"
 
 // trackedEntityInScope tells whether the tracked entity with an id belongs to the scope: owned there in one of
 // its programs, or of one of its types and in no program at all. OFFSET 0 makes PostgreSQL ask anew for each one that
@@ -113,11 +111,11 @@ func trackedEntityInScope(id string) string {
 	return `EXISTS (SELECT FROM enrollment e JOIN program p USING (programid)
 			JOIN trackedentityprogramowner o ON o.trackedentityid = e.trackedentityid AND o.programid = e.programid
 			JOIN organisationunit u ON u.organisationunitid = o.organisationunitid
-			WHERE e.trackedentityid = ` + id + ` AND NOT e.deleted AND p.uid = ANY($1) AND ` + below("u.path") + ` OFFSET 0)
+			WHERE e.trackedentityid = ` + id + ` AND NOT e.deleted AND p.uid = ANY($1) AND ` + below + ` OFFSET 0)
 		OR (NOT EXISTS (SELECT FROM enrollment e WHERE e.trackedentityid = ` + id + ` AND NOT e.deleted OFFSET 0)
 			AND EXISTS (SELECT FROM trackedentity s JOIN trackedentitytype k USING (trackedentitytypeid)
 				JOIN organisationunit u ON u.organisationunitid = s.organisationunitid
-				WHERE s.trackedentityid = ` + id + ` AND k.uid = ANY($2) AND ` + below("u.path") + ` OFFSET 0))`
+				WHERE s.trackedentityid = ` + id + ` AND k.uid = ANY($2) AND ` + below + ` OFFSET 0))`
 }
 
 // formTables are alike in all versions but for how a period is written. A value whose data element is in two
@@ -138,6 +136,6 @@ func formTables(period string) rootTables {
 		from: `JOIN dataset t ON t.datasetid = c.datasetid JOIN period p ON p.periodid = c.periodid JOIN periodtype k ON k.periodtypeid = p.periodtypeid
 			JOIN organisationunit u ON u.organisationunitid = c.sourceid`,
 		key:     "(t.uid || '.' || " + period + " || '.' || u.uid)",
-		inScope: "t.uid = ANY($3) AND " + below("u.path"),
+		inScope: "t.uid = ANY($3) AND " + below,
 	}
 }

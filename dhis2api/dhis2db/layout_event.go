@@ -31,7 +31,7 @@ func eventLayout() layout {
 					{from: notes, root: alone, key: []string{"x.noteid"}, xmins: []string{"x.xmin", "j.xmin"}, where: ofNobody},
 					{from: files, root: alone, key: []string{"x.fileresourceid"}, xmins: []string{"x.xmin"}, where: ofNobody, live: "x.isassigned"},
 				},
-				from: singleEventJoins("event"), key: "(p.uid || '.' || t.uid)", inScope: "p.uid = ANY($1) AND " + below("u.path"),
+				from: singleEventJoins("event"), key: "(p.uid || '.' || t.uid)", inScope: "p.uid = ANY($1) AND " + below,
 			},
 			relationshipTables(`EXISTS (SELECT FROM relationshipitem i LEFT JOIN event v USING (eventid)
 				LEFT JOIN enrollment e ON e.enrollmentid = coalesce(i.enrollmentid, v.enrollmentid)
@@ -39,7 +39,7 @@ func eventLayout() layout {
 				LEFT JOIN organisationunit u ON u.organisationunitid = v.organisationunitid
 				WHERE i.relationshipitemid IN (t.from_relationshipitemid, t.to_relationshipitemid) AND (
 					` + trackedEntityInScope("coalesce(i.trackedentityid, e.trackedentityid)") + `
-					OR (e.trackedentityid IS NULL AND p.uid = ANY($1) AND ` + below("u.path") + `)) OFFSET 0)`),
+					OR (e.trackedentityid IS NULL AND p.uid = ANY($1) AND ` + below + `)) OFFSET 0)`),
 			formTables("k.name || ' ' || p.startdate"),
 		},
 	}

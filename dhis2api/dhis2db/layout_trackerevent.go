@@ -37,7 +37,7 @@ func trackerEventLayout() layout {
 						root: alone, key: []string{"x.fileresourceid"}, xmins: []string{"x.xmin"}, live: "x.isassigned",
 					},
 				},
-				from: singleEventJoins("singleevent"), key: "(p.uid || '.' || t.uid)", inScope: "p.uid = ANY($1) AND " + below("u.path"),
+				from: singleEventJoins("singleevent"), key: "(p.uid || '.' || t.uid)", inScope: "p.uid = ANY($1) AND " + below,
 			},
 			relationshipTables(`EXISTS (SELECT FROM relationshipitem i LEFT JOIN trackerevent v ON v.eventid = i.trackereventid
 				LEFT JOIN enrollment e ON e.enrollmentid = coalesce(i.enrollmentid, v.enrollmentid)
@@ -46,7 +46,7 @@ func trackerEventLayout() layout {
 				LEFT JOIN organisationunit u ON u.organisationunitid = n.organisationunitid
 				WHERE i.relationshipitemid IN (t.from_relationshipitemid, t.to_relationshipitemid) AND (
 					` + trackedEntityInScope("coalesce(i.trackedentityid, e.trackedentityid)") + `
-					OR (p.uid = ANY($1) AND ` + below("u.path") + `)) OFFSET 0)`),
+					OR (p.uid = ANY($1) AND ` + below + `)) OFFSET 0)`),
 			formTables("p.iso"),
 		},
 	}
