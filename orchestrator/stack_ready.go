@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/dhis2-fieldkit/fieldkit/compose"
@@ -175,8 +176,18 @@ func (w *waiting) takeOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return client.SetPassword(ctx, me.ID, w.stack.record.AdminPassword)
+	err = client.SetPassword(ctx, me.ID, w.stack.record.AdminPassword)
+	var status *dhis2api.StatusError
+	if errors.As(err, &status) && status.Status < http.StatusInternalServerError {
+		return lastingError{fmt.Errorf("cannot give the kit's administrator a password: %w", err)}
+	}
+	return err
 }
+
+// lastingError is one that no waiting mends.
+type lastingError struct{ error }
+
+func (e lastingError) Unwrap() error { return e.error }
 
 // watch looks at the container when the waiting begins.
 func (w *waiting) watch(ctx context.Context) error {
@@ -191,8 +202,11 @@ func (w *waiting) mayPass(ctx context.Context, reason error) error {
 	var (
 		unsupported *dhis2api.UnsupportedVersionError
 		refused     *dhis2api.UnauthorizedError
+		lasting     lastingError
 	)
 	switch {
+	case errors.As(reason, &lasting):
+		return reason
 	case errors.Is(reason, errFresh):
 		return WithHint(reason, "`fieldkit down` first; then find out who replaced it, and from which copy it can be brought back")
 	case errors.As(reason, &unsupported):
