@@ -55,7 +55,7 @@ func newProject(t *testing.T, engine *Engine) string {
 	t.Helper()
 	project := "fieldkit-test-" + strings.ToLower(rand.Text()[:8])
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute)
 		defer cancel()
 		if t.Failed() {
 			var log bytes.Buffer

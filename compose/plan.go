@@ -303,11 +303,28 @@ func (p *planner) creations(operations []operation) []operation {
 			add(stopContainer, "", "it was started before "+dependency+" was ready")
 			add(startContainer, "", "")
 		}
-		if p.stack.awaited(service) && !(stays && container.ready()) {
+		if p.awaited(service) {
 			add(awaitHealth, "", "")
 		}
 	}
 	return operations
+}
+
+// awaited tells whether a service's health is to be waited for: it is not healthy yet, or another is about to
+// start that depends on it. The latter looks at more than health, see checkDatabase.
+func (p *planner) awaited(service string) bool {
+	container, stays := p.keep[service]
+	ready := stays && container.ready()
+	for name, other := range p.stack.project.Services {
+		if other.DependsOn[service].Condition != types.ServiceConditionHealthy {
+			continue
+		}
+		dependent, dependentStays := p.keep[name]
+		if !ready || !dependentStays || dependent.state == "exited" {
+			return true
+		}
+	}
+	return false
 }
 
 // unready is a service that stays but was not healthy when it was looked at, and on whose health this one

@@ -190,16 +190,6 @@ func (s *Stack) order() []string {
 	return order
 }
 
-// awaited tells whether another service is to start only once this one is healthy.
-func (s *Stack) awaited(name string) bool {
-	for _, service := range s.project.Services {
-		if service.DependsOn[name].Condition == types.ServiceConditionHealthy {
-			return true
-		}
-	}
-	return false
-}
-
 // check refuses settings that would end up as something else than they say in a file or a command line.
 func (s Settings) check() error {
 	word := func(text, extra string) bool {
