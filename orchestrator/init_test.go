@@ -2,11 +2,13 @@ package orchestrator
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestQuoteIsReadBack(t *testing.T) {
@@ -99,4 +101,43 @@ func TestInitAsksAgain(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
+}
+
+func TestInitAsksForTheClinic(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "bocas-1")
+	answers := map[string]string{
+		"address of the DHIS2 that serves as the kit's (empty: the kit runs its own)":                  "",
+		"this machine's address in the clinic's network; now it has 192.168.8.2 (empty: decide later)": "eth0",
+		"not an IPv4 address (as in 192.168.8.2: what this machine has in the clinic's network); " +
+			"this machine's address in the clinic's network; now it has 192.168.8.2 (empty: decide later)": "192.168.8.2",
+		"name by which tablets find the kit, unlike any other kit's [bocas-1.clinic.lan]": "",
+	}
+	ask := func(p Prompt) (string, error) {
+		answer, expected := answers[p.Text]
+		if !expected {
+			return "", errors.New("not expected: " + p.Text)
+		}
+		return answer, nil
+	}
+	options := InitOptions{Dir: dir, Name: "bocas-1", Central: "https://x", OrgUnits: []string{"A"}, Programs: []string{"all"},
+		DataSets: []string{"all"}, Since: "2024-01-01", Ask: ask, Machine: oneAddress{}}
+	path, err := Init(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := LoadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &ClinicConfig{Name: "bocas-1.clinic.lan", Address: netip.MustParseAddr("192.168.8.2"), Port: 80}
+	if diff := cmp.Diff(want, config.Clinic, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// oneAddress is a machine in one network.
+type oneAddress struct{ thisMachine }
+
+func (oneAddress) Addresses() ([]netip.Addr, error) {
+	return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("192.168.8.2"), netip.MustParseAddr("::1")}, nil
 }

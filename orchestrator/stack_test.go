@@ -653,6 +653,46 @@ func TestStackStatus(t *testing.T) {
 	}
 }
 
+func TestDoctorOfStack(t *testing.T) {
+	w := newStackWorld(t)
+	lines := func() string {
+		var b strings.Builder
+		w.must(w.with(func(kit *orchestrator.Kit) error {
+			checks, err := kit.Doctor(t.Context())
+			for _, check := range checks {
+				fmt.Fprintf(&b, "%s %s: %s\n", check.Level, check.Name, check.Detail)
+				if check.Level != orchestrator.LevelOK && check.Hint == "" {
+					t.Errorf("no hint: %s: %s", check.Name, check.Detail)
+				}
+			}
+			return err
+		}))
+		return b.String()
+	}
+	expect := func(when string, wanted ...string) {
+		t.Helper()
+		got := lines()
+		for _, want := range wanted {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: no %q in\n%s", when, want, got)
+			}
+		}
+	}
+	expect("before the first prepare", "ok engine: Docker ", "ok memory: 8.6 GB: DHIS2 gets", "ok disk: 107.4 GB are free at /var/lib/docker",
+		"warning image: "+stackDHIS2+" is neither in the Docker engine nor whole in images", "ok clinic: 192.168.8.2 is an address of this machine",
+		"ok clinic: bocas-1.clinic.lan is found at 192.168.8.2", "ok port: port 80 of 192.168.8.2", "ok containers: none yet")
+	w.must(w.prepare())
+	expect("after prepare", "ok image: "+stackDHIS2+" is saved, whole", " are closed\n", "ok data: made by DHIS2 2.42.5.2, central runs 2.42.5.2",
+		"ok local: the kit's own, DHIS2 2.42.5.2", "warning database: it cannot tell what changed", "ok password: ", "ok version: both run 2.42.5.2")
+	w.machine.taken, w.machine.free, w.engine.info.Memory, w.engine.damaged = true, 300<<20, 1<<30, true
+	expect("in trouble", "error port: port 80 of 192.168.8.2 is taken", "error disk: 0.3 GB are free at /var/lib/docker", "error memory: ",
+		"warning image: "+stackDHIS2+" is in the Docker engine, and not whole in images")
+	w.machine.addresses = nil
+	expect("at base", "warning clinic: 192.168.8.2 is not an address of this machine", "warning clinic: this machine does not find bocas-1.clinic.lan")
+	w.configure("clinic:", "")
+	expect("without a clinic", "warning clinic: fieldkit.yaml does not say where tablets find the kit")
+}
+
 // all changes every stack of the engine.
 func (w *stackWorld) all(change func(*imaginedProject)) {
 	for _, p := range w.engine.projects {
