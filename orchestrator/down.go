@@ -188,7 +188,18 @@ func (k *Kit) ExportCompose(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return described.Export(w)
+	var images []compose.Image
+	for _, reference := range described.Images() {
+		image, err := s.engine.Image(ctx, reference)
+		if errors.Is(err, compose.ErrNoImage) {
+			continue // it is named by its tag then, and fetched
+		}
+		if err != nil {
+			return atEngine(ctx, err)
+		}
+		images = append(images, image)
+	}
+	return described.Export(w, images...)
 }
 
 // presentStack opens the stack of a kit that was prepared.

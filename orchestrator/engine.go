@@ -93,6 +93,8 @@ func atEngine(ctx context.Context, err error) error {
 		return WithHint(err, "%s", portHint(port.Port.Port()))
 	case errors.As(err, &port):
 		return WithHint(err, "connect this machine to the clinic's network first")
+	case errors.As(err, &service) && service.Unfinished:
+		return WithHint(ofEngine{err}, "`fieldkit down --delete-data` and `fieldkit prepare` make it again")
 	case errors.As(err, &service):
 		return WithHint(ofEngine{err}, "`fieldkit logs --service %s --tail 50` shows why", service.Service)
 	case errors.As(err, &archive):

@@ -100,7 +100,7 @@ func (s *stack) describe(ctx context.Context, clinic *clinicIdentity) (*compose.
 		return nil, atEngine(ctx, err)
 	}
 	settings := compose.Settings{
-		Project: s.record.Project, Sizes: sizes,
+		Project: s.record.Project, Directory: s.kit.dir, Sizes: sizes,
 		DHIS2Image: s.record.Data.DHIS2Image, PostgresImage: s.record.Data.PostgresImage, Zone: s.record.Data.Zone,
 		DatabasePassword: s.record.DatabasePassword, EncryptionPassword: s.record.EncryptionPassword,
 	}
