@@ -133,7 +133,7 @@ func cardsOf(people *roster, known *localAccounts) (cards []card, changed []stri
 		if !one.Carried || !listed {
 			continue
 		}
-		if one.Given != "" && !opensSeal(one.Given, entry.Password) {
+		if one.Seal != "" && !opensSeal(one.Seal, entry.Password) {
 			changed = append(changed, one.Username)
 			continue
 		}

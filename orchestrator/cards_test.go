@@ -54,11 +54,11 @@ func TestCards(t *testing.T) {
 	kit := cardsKit(t, cardsClinic, "name,station,username,password\n"+
 		"Lidia Sanjur,Triage,lidia,Kivota.mesu472\n,,marta,Bodami.teku395\nGone,,gone,Zarifo.neso224\nNora <b>,Pharmacy,nora,Madeti.vofu638\nOlga,,olga,Ripona.gevu952\n",
 		&localAccounts{People: map[string]*localAccount{
-			"a": {Username: "lidia", Name: "LIDIA SANJUR", Station: "Nurse", Carried: true, Given: sealed(t, "Kivota.mesu472")},
-			"b": {Username: "marta", Name: "Marta Abrego", Station: "Nurse", Carried: true, Given: sealed(t, "Bodami.teku395"), Own: true},
-			"c": {Username: "gone", Name: "Gone", Given: sealed(t, "Zarifo.neso224")},
+			"a": {Username: "lidia", Name: "LIDIA SANJUR", Station: "Nurse", Carried: true, Seal: sealed(t, "Kivota.mesu472")},
+			"b": {Username: "marta", Name: "Marta Abrego", Station: "Nurse", Carried: true, Seal: sealed(t, "Bodami.teku395"), Own: true},
+			"c": {Username: "gone", Name: "Gone", Seal: sealed(t, "Zarifo.neso224")},
 			"d": {Username: "nora", Carried: true},
-			"e": {Username: "olga", Carried: true, Given: sealed(t, "another")},
+			"e": {Username: "olga", Carried: true, Seal: sealed(t, "another")},
 			"f": {Username: "unlisted", Carried: true},
 		}})
 	receipt, err := kit.Cards(CardsOptions{})

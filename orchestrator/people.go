@@ -121,8 +121,8 @@ func (p *preparation) noteAccounts(ctx context.Context, metadata snapshot.Metada
 // givePasswords lets people log in on the kit, once their accounts are there, and proves that they can.
 //
 // Somebody is given the password of the people file when prepare made the account and it has none yet, and
-// when another password was written into the file since. Whoever no longer logs in with the one that he was
-// given has chosen his own, and keeps it: tablets with unsent work know only that.
+// when another password was written into the file since the last prepare. Whoever does not log in with the one
+// that stood there has chosen their own, and keeps it: tablets with unsent work know only that.
 func (p *preparation) givePasswords(ctx context.Context, metadata snapshot.Metadata) error {
 	people, err := peopleOf(metadata, p.kit.options.Now())
 	if err != nil {
@@ -149,7 +149,7 @@ func (p *preparation) givePasswords(ctx context.Context, metadata snapshot.Metad
 		}
 		p.receipt.People = &PeopleReceipt{}
 		for i, one := range people {
-			if err := p.letIn(ctx, one, there[strings.ToLower(one.username)] == one.id); err != nil {
+			if err := p.letIn(ctx, one, there[strings.ToLower(one.username)]); err != nil {
 				return err
 			}
 			p.kit.options.Progress.Count("people", int64(i+1), int64(len(people)))
@@ -197,9 +197,9 @@ func (p *preparation) completePeople(people []person) error {
 	return p.people.write()
 }
 
-// letIn makes sure that somebody logs in with the password of the people file, if it is ours to set: ours
-// tells that the account came from central.
-func (p *preparation) letIn(ctx context.Context, one person, ours bool) error {
+// letIn makes sure that somebody logs in with the password of the people file, if it is ours to set; uid is the
+// account's on the kit, which may not be central's.
+func (p *preparation) letIn(ctx context.Context, one person, uid string) error {
 	known := p.accounts.People[one.id]
 	if known == nil {
 		known = &localAccount{}
@@ -212,9 +212,9 @@ func (p *preparation) letIn(ctx context.Context, one person, ours bool) error {
 		return nil
 	}
 	known.Carried = true
-	given := known.Given != "" && opensSeal(known.Given, entry.Password)
-	if ours && (known.Made || known.Given != "") && !given {
-		if err := p.givePassword(ctx, one, known, entry.Password); err != nil {
+	noted := known.Seal != "" && opensSeal(known.Seal, entry.Password)
+	if !noted && (known.Made || known.Seal != "") {
+		if err := p.givePassword(ctx, one, uid, entry.Password); err != nil {
 			return err
 		}
 		p.receipt.People.Given++
@@ -228,26 +228,26 @@ func (p *preparation) letIn(ctx context.Context, one person, ours bool) error {
 	} else {
 		p.receipt.People.Ready++
 	}
-	return nil
-}
-
-// givePassword sets a password, and notes that it is this one.
-func (p *preparation) givePassword(ctx context.Context, one person, known *localAccount, password string) error {
-	if err := p.local.SetPassword(ctx, one.id, password); err != nil {
-		return fmt.Errorf("cannot give %s a password on the kit: %w", one.username, err)
+	if noted {
+		return nil
 	}
-	in, err := p.logsIn(ctx, one.username, password)
-	if err != nil {
-		return err
-	}
-	if !in {
-		return WithHint(fmt.Errorf("%s cannot log in on the kit with the password just given", one.username),
-			"look at the account on the kit: is it disabled, or does it ask for a second factor?")
-	}
-	if known.Given, err = sealPassword(password); err != nil {
+	if known.Seal, err = sealPassword(entry.Password); err != nil {
 		return err
 	}
 	return p.kit.writeAccounts(p.accounts)
+}
+
+// givePassword sets a password and proves it.
+func (p *preparation) givePassword(ctx context.Context, one person, uid, password string) error {
+	if err := p.local.SetPassword(ctx, uid, password); err != nil {
+		return fmt.Errorf("cannot give %s a password on the kit: %w", one.username, err)
+	}
+	in, err := p.logsIn(ctx, one.username, password)
+	if err == nil && !in {
+		err = WithHint(fmt.Errorf("%s cannot log in on the kit with the password just given", one.username),
+			"look at the account on the kit: is it disabled, or does it ask for a second factor?")
+	}
+	return err
 }
 
 // logsIn tries to log in on the kit.
@@ -271,7 +271,7 @@ func (p *preparation) warnAboutPeople(people []person) {
 	receipt := p.receipt.People
 	if len(receipt.Own) > 0 {
 		p.warn(WithHint(fmt.Errorf("on the kit %s has a password that is not in %s; it stays", andOthers(receipt.Own), p.people.path),
-			"whoever forgot it gets the one that is written into that file before the next prepare"))
+			"whoever forgot it gets another one: write it into that file and prepare again"))
 	}
 	if without := slices.DeleteFunc(slices.Clone(receipt.Without), func(username string) bool {
 		return p.kit.config.Users.Generate // superusers, deliberately

@@ -31,8 +31,9 @@ type localAccount struct {
 	Station  string `json:"station,omitempty"`
 	// Made tells that prepare made the account.
 	Made bool `json:"made,omitempty"`
-	// Given is the seal of the password that prepare gave last, see sealPassword; "" when it gave none.
-	Given string `json:"given,omitempty"`
+	// Seal is of the password that stood in the people file at the last prepare, see sealPassword; "" when none
+	// did. Another one in the file is one that somebody means to be set.
+	Seal string `json:"seal,omitempty"`
 	// Carried: the last prepare brought this person, with a password of the people file. Own: he does not log
 	// in with it.
 	Carried bool `json:"carried,omitempty"`

@@ -133,6 +133,16 @@ func TestPeopleOfTheirOwnServer(t *testing.T) {
 	}
 	w.expectLogin("lidia", owners, true)
 	w.expectLogin("marta", owners, true)
+
+	// But for whom the team writes another one.
+	const written = "Otra.clave8"
+	w.writePeople(strings.Replace(w.peopleText(), w.peopleFile()[w.username("marta")], written, 1))
+	receipt = w.prepare()
+	if receipt.People.Given != 1 || receipt.People.Ready != 1 || len(receipt.People.Own) != 1 {
+		t.Errorf("after the team wrote a password: %s", asJSON(receipt.People))
+	}
+	w.expectLogin("lidia", owners, true)
+	w.expectLogin("marta", written, true)
 	if _, err := w.login("admin", "district"); err != nil {
 		t.Errorf("the account in use: %v", err)
 	}

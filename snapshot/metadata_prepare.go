@@ -270,8 +270,11 @@ func (p *preparation) clean(class string, object map[string]any) bool {
 func (p *preparation) cleanList(class, property string, list []any) []any {
 	kept := make([]any, 0, len(list))
 	for _, item := range list {
-		if object, is := item.(map[string]any); is && !p.resolve(class, property, object) {
-			continue
+		if object, is := item.(map[string]any); is {
+			held := property == "dashboardItems" && holdsLists(object)
+			if !p.resolve(class, property, object) || held && !holdsLists(object) {
+				continue // of a dashboard, what showed nothing but what stays behind
+			}
 		}
 		if id, is := item.(string); is && property == "assignedUsers" { // of a working list
 			if renamed := p.renamed[id]; renamed != "" {
@@ -285,6 +288,16 @@ func (p *preparation) cleanList(class, property string, list []any) []any {
 		kept = append(kept, item)
 	}
 	return kept
+}
+
+// holdsLists tells whether a list of the object has anything in it.
+func holdsLists(object map[string]any) bool {
+	for _, value := range object {
+		if list, is := value.([]any); is && len(list) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // resolve makes an object within another one ready: a reference gets the target's id and is reduced to it,

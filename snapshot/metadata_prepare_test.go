@@ -167,7 +167,7 @@ func TestPrepare(t *testing.T) {
 				{"id": "item0000001", "type": "RESOURCES", "resources": [{"id": "document001"}]},
 				{"id": "item0000002", "type": "VISUALIZATION", "visualization": {"id": "visual00001"}}]}]}`,
 			want: `{"visualizations": [{"id": "visual00001"}], "dashboards": [{"id": "dashboard01", "dashboardItems": [
-				{"id": "item0000001", "type": "RESOURCES", "resources": []}, {"id": "item0000002", "type": "VISUALIZATION", "visualization": {"id": "visual00001"}}]}]}`,
+				{"id": "item0000002", "type": "VISUALIZATION", "visualization": {"id": "visual00001"}}]}]}`,
 		},
 		{
 			name:   "people capture in the scope alone, and search where they do at central",
