@@ -270,13 +270,13 @@ func (p *preparation) logsIn(ctx context.Context, username, password string) (bo
 func (p *preparation) warnAboutPeople(people []person) {
 	receipt := p.receipt.People
 	if len(receipt.Own) > 0 {
-		p.warn(WithHint(fmt.Errorf("on the kit %s has a password that is not in %s; it stays", andOthers(receipt.Own), p.people.path),
+		p.warn(WithHint(fmt.Errorf("passwords that are not those of %s stay on the kit: %s", p.people.path, someNames(receipt.Own)),
 			"whoever forgot it gets another one: write it into that file and prepare again"))
 	}
 	if without := slices.DeleteFunc(slices.Clone(receipt.Without), func(username string) bool {
 		return p.kit.config.Users.Generate // superusers, deliberately
 	}); len(without) > 0 {
-		p.warn(fmt.Errorf("%s has no password in %s and cannot log in on the kit", andOthers(without), p.people.path))
+		p.warn(fmt.Errorf("without a password in %s nobody logs in on the kit: %s", p.people.path, someNames(without)))
 	}
 	for row := range p.people.rows {
 		username := p.people.entry(row).Username
@@ -286,10 +286,11 @@ func (p *preparation) warnAboutPeople(people []person) {
 	}
 }
 
-// andOthers names the first of several.
-func andOthers(names []string) string {
-	if len(names) == 1 {
-		return names[0]
+// someNames lists names, but not without end.
+func someNames(names []string) string {
+	const most = 20
+	if len(names) <= most {
+		return strings.Join(names, ", ")
 	}
-	return fmt.Sprintf("%s (and %d more)", names[0], len(names)-1)
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }

@@ -53,7 +53,7 @@ func TestPeople(t *testing.T) {
 	if diff := cmp.Diff([]string{w.username("lidia")}, receipt.People.Own); diff != "" || receipt.People.Given != 0 || receipt.People.Ready != 1 {
 		t.Errorf("after somebody chose a password: %s", asJSON(receipt.People))
 	}
-	if !slices.ContainsFunc(receipt.Warnings, func(warning string) bool { return strings.Contains(warning, "it stays") }) {
+	if !slices.ContainsFunc(receipt.Warnings, func(warning string) bool { return strings.Contains(warning, "stay on the kit: "+w.username("lidia")) }) {
 		t.Errorf("nothing says so: %s", asJSON(receipt.Warnings))
 	}
 	w.expectLogin("lidia", own, true)
@@ -161,7 +161,7 @@ func TestPeopleFromFile(t *testing.T) {
 	if diff := cmp.Diff(&orchestrator.PeopleReceipt{Ready: 1, Given: 1, Without: []string{w.username("boss"), w.username("marta")}}, receipt.People); diff != "" {
 		t.Error(diff)
 	}
-	for _, want := range []string{"nadie of " + file + " has no account", "has no password in " + file} {
+	for _, want := range []string{"nadie of " + file + " has no account", "without a password in " + file} {
 		if !slices.ContainsFunc(receipt.Warnings, func(warning string) bool { return strings.Contains(warning, want) }) {
 			t.Errorf("no warning %q in %s", want, asJSON(receipt.Warnings))
 		}
