@@ -480,8 +480,13 @@ func (w *world) nextTrip(first *report.Report) {
 
 func (w *world) open() *orchestrator.Kit {
 	w.t.Helper()
+	return w.openTelling(orchestrator.Quiet{})
+}
+
+func (w *world) openTelling(progress orchestrator.Progress) *orchestrator.Kit {
+	w.t.Helper()
 	kit, err := orchestrator.Open(orchestrator.OpenOptions{
-		Dir: w.kitDir, Getenv: w.getenv, Now: w.now, ConfigDirectory: filepath.Join(w.kitDir, ".config", "fieldkit"), Version: "acceptance",
+		Dir: w.kitDir, Getenv: w.getenv, Now: w.now, ConfigDirectory: filepath.Join(w.kitDir, ".config", "fieldkit"), Version: "acceptance", Progress: progress,
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -2,7 +2,6 @@ package orchestrator_test
 
 import (
 	"errors"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -108,12 +107,7 @@ func (w *world) changed(name, attribute, value string) *dhis2api.TrackedEntity {
 
 func (w *world) prepareWith(progress orchestrator.Progress) *orchestrator.PrepareReceipt {
 	w.t.Helper()
-	kit, err := orchestrator.Open(orchestrator.OpenOptions{
-		Dir: w.kitDir, Getenv: w.getenv, Now: w.now, ConfigDirectory: filepath.Join(w.kitDir, ".config", "fieldkit"), Version: "acceptance", Progress: progress,
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	kit := w.openTelling(progress)
 	receipt, err := kit.Prepare(w.t.Context(), orchestrator.PrepareOptions{})
 	if err := errors.Join(err, kit.Close()); err != nil {
 		w.t.Fatalf("prepare: %v", err)
