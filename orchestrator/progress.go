@@ -10,7 +10,8 @@ type Progress interface {
 	// Count says how far the present step has come: done of total, in units named by what ("patients").
 	// Total is 0 while it is not known; done never falls within a step.
 	Count(what string, done, total int64)
-	// Waiting says, about once a second, for what the present step waits and for how long it has.
+	// Waiting says, about once a second, for what the present step waits and for how long it has; an empty what
+	// says that the waiting is over.
 	Waiting(what string, elapsed time.Duration)
 	// Note says something worth reading once, a whole line without a full stop.
 	Note(text string)

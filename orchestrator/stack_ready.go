@@ -66,6 +66,7 @@ func (s *stack) await(ctx context.Context, address string, mayBeFresh bool) (*dh
 	if err := w.watch(ctx); err != nil {
 		return nil, err
 	}
+	defer func() { s.kit.options.Progress.Waiting("", w.elapsed()) }()
 	for {
 		client, err := w.patiently(ctx)
 		if err == nil {

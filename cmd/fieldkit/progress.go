@@ -23,6 +23,8 @@ func (h Host) progress() orchestrator.Progress {
 type barProgress struct {
 	host Host
 	bar  *progressbar.ProgressBar
+	// waiting tells that the line has no end yet.
+	waiting bool
 }
 
 func (p *barProgress) Step(name string) {
@@ -32,6 +34,7 @@ func (p *barProgress) Step(name string) {
 
 func (p *barProgress) Count(what string, done, total int64) {
 	if p.bar == nil {
+		p.clear()
 		if total == 0 {
 			total = -1 // a spinner
 		}
@@ -53,17 +56,13 @@ func (p *barProgress) Count(what string, done, total int64) {
 	_ = p.bar.Set64(done) // a bar that cannot be drawn stops nothing
 }
 
-// Waiting draws one line that lives as long as the step.
+// Waiting draws one line, over the one before.
 func (p *barProgress) Waiting(what string, elapsed time.Duration) {
-	if p.bar == nil {
-		p.bar = progressbar.NewOptions64(-1,
-			progressbar.OptionSetWriter(p.host.Stderr),
-			progressbar.OptionSetElapsedTime(false),
-			progressbar.OptionClearOnFinish(),
-		)
+	p.clear()
+	if what != "" {
+		p.waiting = true
+		fmt.Fprintf(p.host.Stderr, "fieldkit: waiting for %s: %d s", what, int(elapsed.Seconds()))
 	}
-	p.bar.Describe(fmt.Sprintf("waiting for %s: %d s", what, int(elapsed.Seconds())))
-	_ = p.bar.Add(1)
 }
 
 func (p *barProgress) Note(text string) {
@@ -72,6 +71,10 @@ func (p *barProgress) Note(text string) {
 }
 
 func (p *barProgress) clear() {
+	if p.waiting {
+		p.waiting = false
+		fmt.Fprint(p.host.Stderr, "\r\x1b[K")
+	}
 	if p.bar != nil {
 		_ = p.bar.Clear()
 		p.bar = nil
@@ -116,6 +119,9 @@ func (p *lineProgress) Count(what string, done, total int64) {
 
 func (p *lineProgress) Waiting(what string, elapsed time.Duration) {
 	now := p.host.Now()
+	if what == "" {
+		return
+	}
 	if p.began.IsZero() {
 		p.began, p.last = now, now
 		return

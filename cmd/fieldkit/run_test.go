@@ -157,6 +157,53 @@ fieldkit: 61 values, 1 a second
 	}
 }
 
+func TestWaiting(t *testing.T) {
+	now := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
+	wait := func(terminal bool) string {
+		host, out, talk := person("")
+		host.Terminal, host.Now = terminal, func() time.Time { return now }
+		p := host.progress()
+		p.Step("opening")
+		for elapsed := range 25 {
+			p.Waiting("DHIS2", time.Duration(elapsed)*time.Second)
+			now = now.Add(time.Second)
+		}
+		p.Waiting("", 25*time.Second)
+		p.Note("open")
+		if out.Len() > 0 {
+			t.Errorf("result: %s", out)
+		}
+		return talk.String()
+	}
+	if got := wait(false); got != "fieldkit: opening\nfieldkit: waiting for DHIS2: 10 s\nfieldkit: waiting for DHIS2: 20 s\nfieldkit: open\n" {
+		t.Errorf("a log:\n%s", got)
+	}
+	if got := wait(true); !strings.HasSuffix(got, "fieldkit: waiting for DHIS2: 24 s\r\x1b[Kfieldkit: open\n") || strings.Count(got, "\n") != 2 {
+		t.Errorf("a terminal: %q", got)
+	}
+}
+
+func TestQRCode(t *testing.T) {
+	code, err := qrCode("http://bocas-1.clinic.lan", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(code, "\n"), "\n")
+	for _, line := range lines {
+		if width := len([]rune(line)); width != 2*len(lines)-1 && width != 2*len(lines) {
+			t.Fatalf("%d characters in one of %d lines", width, len(lines))
+		}
+	}
+	// The corner by which a camera finds it, and the margin around.
+	if strings.TrimSpace(lines[0]+lines[1]) != "" || !strings.HasPrefix(lines[2], "    █▀▀▀▀▀█ ") || !strings.HasPrefix(lines[5], "    ▀▀▀▀▀▀▀ ") {
+		t.Errorf("\n%s", code)
+	}
+	coloured, err := qrCode("http://bocas-1.clinic.lan", true)
+	if err != nil || !strings.HasPrefix(coloured, "\x1b[30;47m ") {
+		t.Errorf("%v\n%s", err, coloured)
+	}
+}
+
 func TestBarProgress(t *testing.T) {
 	host, out, talk := person("")
 	p := host.progress()
