@@ -133,6 +133,14 @@ func (s *Stack) check(lines keyLines) error {
 			}
 		}
 	}
+	for _, name := range s.project.NetworkNames() {
+		if name != "data" && name != "clinic" {
+			return lines.fail("networks."+name, "the stack's networks are data and clinic")
+		}
+	}
+	if !s.project.Networks["data"].Internal {
+		return lines.fail("networks.data.internal", "nothing leads out of this network")
+	}
 	data := s.project.Services[ServiceDHIS2].Networks
 	if _, ok := data["data"]; !ok || len(s.project.Services[ServicePostgres].Networks) != 1 {
 		return lines.fail("services", "postgres is on the network data alone, and dhis2 on data and clinic")

@@ -274,6 +274,8 @@ func TestKeysThatAreNotRealised(t *testing.T) {
 		{"a key at the top", "include: [other.yaml]\n", "include", 1},
 		{"extends", "services:\n  dhis2:\n    extends: {file: other.yaml, service: x}\n", "services.dhis2.extends", 3},
 		{"a network that is there already", "networks:\n  data:\n    external: true\n", "networks.data.external", 3},
+		{"another network", "networks:\n  lan: {}\nservices:\n  dhis2:\n    networks: [lan]\n", "networks.lan", 2},
+		{"a way out of the network data", "networks:\n  data:\n    internal: false\n", "networks.data.internal", 3},
 		{"another service", "services:\n  proxy:\n    image: nginx:1\n", "services.proxy", 2},
 		{"a port of dhis2", "services:\n  dhis2:\n    ports: ['8443:8080']\n", "services.dhis2.ports", 3},
 		{"a port of postgres", "services:\n  postgres:\n    ports: ['5432:5432']\n", "services.postgres.ports", 3},

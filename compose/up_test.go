@@ -180,34 +180,29 @@ func TestUpRefuses(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a port that is taken", func(t *testing.T) {
-		project := newProject(t, engine)
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close()
-		settings := engineSettings(project)
-		settings.Clinic = clinicAt(netip.MustParseAddrPort(listener.Addr().String()).Port())
-		_, err = engine.Up(t.Context(), mustLoad(t, settings), nil)
-		var failure *PortError
-		if !errors.As(err, &failure) || !failure.Taken || failure.Port.Port() != settings.Clinic.Port {
-			t.Fatalf("got %v", err)
-		}
-		// Once it is free, the next up succeeds.
-		listener.Close()
-		up(t, engine, settings)
-		answers(t, "http://127.0.0.1:"+strconv.Itoa(int(settings.Clinic.Port)))
-	})
-	t.Run("an address of another machine", func(t *testing.T) {
+	t.Run("a port that cannot be had", func(t *testing.T) {
 		project := newProject(t, engine)
 		settings := engineSettings(project)
 		settings.Clinic = &ClinicPort{Name: "kit.test", Address: netip.MustParseAddr("192.0.2.7"), Port: 80}
 		_, err := engine.Up(t.Context(), mustLoad(t, settings), nil)
 		var failure *PortError
-		if !errors.As(err, &failure) || failure.Taken {
-			t.Fatalf("got %v", err)
+		if !errors.As(err, &failure) || failure.Taken || failure.Port.Addr() != settings.Clinic.Address {
+			t.Fatalf("an address of another machine: %v", err)
 		}
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		settings.Clinic = clinicAt(netip.MustParseAddrPort(listener.Addr().String()).Port())
+		_, err = engine.Up(t.Context(), mustLoad(t, settings), nil)
+		if !errors.As(err, &failure) || !failure.Taken || failure.Port.Port() != settings.Clinic.Port {
+			t.Fatalf("a port that is taken: %v", err)
+		}
+		// Once it is free, the next up succeeds.
+		listener.Close()
+		up(t, engine, settings)
+		answers(t, "http://127.0.0.1:"+strconv.Itoa(int(settings.Clinic.Port)))
 	})
 	t.Run("a database whose making was interrupted", func(t *testing.T) {
 		project := newProject(t, engine)
