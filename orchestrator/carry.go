@@ -11,10 +11,12 @@ import (
 )
 
 // carriage is what a trip has not brought home, on its way into the next one: each change with the base of its
-// whole record.
+// whole record. Conflicts keep their numbers, and with them goes what was decided.
 type carriage struct {
-	changes []journal.Change
-	bases   []merge.Base
+	changes   []journal.Change
+	bases     []merge.Base
+	shown     []journal.Shown
+	decisions []journal.Decision
 }
 
 // factCarried is set when what the trip before has not brought home was taken over.
@@ -93,6 +95,12 @@ func (p *preparation) unfinished(ctx context.Context, t *trip) (*carriage, error
 			carried.add(r, v.records[r], v.changes[r])
 		}
 	}
+	if carried.shown, err = t.journal.AllShown(ctx); err != nil {
+		return nil, err
+	}
+	if carried.decisions, err = t.journal.Decisions(ctx); err != nil {
+		return nil, err
+	}
 	return carried, t.journal.EndRun(ctx, c.run, "carried on", p.kit.options.Now())
 }
 
@@ -145,6 +153,18 @@ func (c *carriage) write(ctx context.Context, j *journal.Journal) error {
 		}
 		for _, base := range c.bases {
 			if err := tx.SetBase(base); err != nil {
+				return err
+			}
+		}
+		// All of them, settled ones too: no number may ever mean two things.
+		for _, shown := range c.shown {
+			if err := tx.PutShown(shown); err != nil {
+				return err
+			}
+		}
+		for _, decision := range c.decisions {
+			decision.Carried = true
+			if err := tx.Decide(decision); err != nil {
 				return err
 			}
 		}

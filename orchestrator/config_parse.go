@@ -74,6 +74,14 @@ func (p *configParser) known(c *Config) []key {
 		{name: "users", read: p.users(&c.Users), without: "people are carried and cannot log in",
 			says: "`generate`: prepare makes a password for everybody who works in the scope and keeps it in `" + PeopleFile +
 				"`; or `{file: people.csv}`: a file with the columns username and password, and with name and station if you like"},
+		{name: "conflicts", without: "all conflicts are held until somebody decides", says: "what is done about conflicts of fields: `hold`, `local` " +
+			"(the kit's value goes to central) or `central` (the kit's is dropped); deletions are always held", keys: []key{
+			{name: "default", read: p.text(&c.Conflicts.Default, checkPolicy), without: "`hold`", says: "what is done where nothing else is said"},
+			{name: "programs", read: p.policies(&c.Conflicts.Programs), without: "as `default`",
+				says: "by program, code or uid: `{NUTRITION: local}`; a person's attributes belong to no program"},
+			{name: "fields", read: p.policies(&c.Conflicts.Fields), without: "as `programs`",
+				says: "by attribute or data element, code or uid, or by a field such as `status`: `{PHONE: local}`"},
+		}},
 		{name: "encrypt", without: "a key is made for this user", says: "for whom what the kit keeps on disk is encrypted", keys: []key{
 			{name: "recipients", required: true, read: p.list(&c.Encrypt.Recipients, checkRecipient),
 				says: "age public keys, `age1...`"},
@@ -345,6 +353,41 @@ func (p *configParser) users(target *UsersConfig) func(ast.Node) error {
 		target.Generate = true
 		return nil
 	}
+}
+
+// policies returns a reader of a mapping of names to policies.
+func (p *configParser) policies(target *map[string]string) func(ast.Node) error {
+	return func(node ast.Node) error {
+		mapping, ok := node.(ast.MapNode)
+		if !ok {
+			return p.fail(node, "as in {PHONE: local}", "names are wanted here, each with a policy")
+		}
+		*target = map[string]string{}
+		for entries := mapping.MapRange(); entries.Next(); {
+			name := entries.Key().GetToken().Value
+			var policy string
+			if isNothing(entries.Value()) {
+				return p.fail(entries.Key(), "", "%s has no value", name)
+			}
+			if err := p.text(&policy, checkPolicy)(entries.Value()); err != nil {
+				return err
+			}
+			if _, twice := (*target)[name]; twice {
+				return p.fail(entries.Key(), "", "%s is there twice", name)
+			}
+			(*target)[name] = policy
+		}
+		return nil
+	}
+}
+
+// checkPolicy accepts what a rule may say about conflicts.
+func checkPolicy(text string) error {
+	switch text {
+	case policyHold, policyLocal, policyCentral:
+		return nil
+	}
+	return fmt.Errorf("hold, local or central is wanted here, not %q", text)
 }
 
 // scalar returns a string as it stands in the file. Numbers are taken as written, leading zeros and all:

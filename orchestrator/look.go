@@ -26,6 +26,8 @@ type comparison struct {
 	run                    int
 	// circumstances tells what the answer to an operation depended on, beside what was sent.
 	circumstances *circumstances
+	// decisions are what is decided about conflicts; nil: nothing is, and they all stay as they are.
+	decisions *decisions
 	// openDatabase opens the database of the kit's DHIS2; found says how the candidates were found.
 	openDatabase func(context.Context) (*dhis2db.Database, error)
 	found        report.Candidates
@@ -121,12 +123,13 @@ func (c *comparison) judge(ctx context.Context, v *view, r root, record merge.Re
 	}
 	record = merge.Overlay(record, bases)
 	v.records[r] = record
-	filed, err := c.file(ctx, v, r, record, rows, merge.Compare(record, c.rules))
+	ruling := c.decisions.rule(record, false)
+	filed, err := c.file(ctx, v, r, rows, merge.Compare(record, ruling.rules(c.rules)), ruling)
 	if err != nil {
 		return err
 	}
-	v.changes[r] = filed
-	return nil
+	v.changes[r], err = c.foretell(ctx, v, r, record, rows, filed)
+	return err
 }
 
 // refsOf are the objects of a record that its root is the place for. A person's relationships, which taken and
@@ -168,35 +171,37 @@ type changeKey struct {
 
 // file writes the changes of one record to the journal, each in the state that its verdict gives it, and
 // withdraws those that the kit no longer has.
-func (c *comparison) file(ctx context.Context, v *view, r root, record merge.Record, rows []journal.Change, changes []merge.Change) ([]journal.Change, error) {
-	known := map[changeKey]journal.Change{}
-	for _, row := range rows {
-		known[changeKey{row.Ref, row.Field}] = row
-	}
+func (c *comparison) file(ctx context.Context, v *view, r root, rows []journal.Change, changes []merge.Change, ruling *ruling) ([]journal.Change, error) {
+	record := ruling.record
+	known := byKey(rows)
 	var filed []journal.Change
 	for _, change := range changes {
 		key := changeKey{change.Ref, change.Field}
 		before, again := known[key]
 		delete(known, key)
-		after := journal.Change{Change: change, Root: r.String(), Run: c.run, Content: c.contentOf(change, record.Local)}
+		after := journal.Change{Change: change, Root: r.String(), Run: c.run, Content: c.contentOf(change, record.Local, ruling)}
 		if err := c.place(ctx, v, r, &after, before, again); err != nil {
 			return nil, err
 		}
 		filed = append(filed, after)
 	}
+	unfit := ruling.unfit(r, changes)
 	err := c.trip.journal.Update(ctx, func(tx *journal.Tx) error {
 		for _, row := range filed {
 			if err := tx.Put(row); err != nil {
 				return err
 			}
-			if row.State == journal.AlreadyThere && !(row.Verb == merge.Create && disputed(filed, row.Ref)) {
-				if err := putBases(tx, row, record.Local, record.Central); err != nil {
-					return err
-				}
+			if err := c.conclude(tx, v, row, filed, ruling); err != nil {
+				return err
+			}
+		}
+		for key, reason := range unfit {
+			if err := tx.EndDecision(key.ref, key.field, journal.NotApplied, reason); err != nil {
+				return err
 			}
 		}
 		for key, row := range known {
-			if row.State == journal.Pushed || row.State == journal.AlreadyThere || row.State == journal.Sent {
+			if row.State == journal.Pushed || row.State == journal.AlreadyThere || row.State == journal.Sent || row.State == journal.Dropped {
 				continue
 			}
 			if err := tx.Withdraw(key.ref, key.field); err != nil {
@@ -210,7 +215,41 @@ func (c *comparison) file(ctx context.Context, v *view, r root, record merge.Rec
 		}
 		return nil
 	})
+	for key := range unfit {
+		c.decisions.ended(key)
+	}
+	for _, row := range filed {
+		if row.State == journal.Dropped {
+			c.decisions.ended(changeKey{row.Ref, row.Field})
+		}
+	}
 	return filed, err
+}
+
+// conclude writes what the state of a change means for later runs: what it is compared with from now on, its
+// number where it is held for a decision, and what came of one.
+func (c *comparison) conclude(tx *journal.Tx, v *view, row journal.Change, filed []journal.Change, ruling *ruling) error {
+	record := ruling.record
+	if _, loaded := record.Loaded.Objects[row.Ref]; row.Verb == merge.Update && !loaded && ruling.applied[changeKey{row.Ref, row.Field}] != nil {
+		if err := putMeeting(tx, row.Ref, record, filed); err != nil {
+			return err
+		}
+	}
+	switch row.State {
+	case journal.AlreadyThere:
+		if row.Verb == merge.Create && disputed(filed, row.Ref) {
+			return nil
+		}
+		return putBases(tx, row, record.Local, record.Central)
+	case journal.Conflict, journal.Unclear:
+		return tx.Show(row, v.local.edit(row.Change), v.central.edit(row.Change))
+	case journal.Dropped:
+		if err := tx.EndDecision(row.Ref, row.Field, journal.CarriedOut, ""); err != nil {
+			return err
+		}
+		return putDropped(tx, row, record)
+	}
+	return nil
 }
 
 // disputed tells whether an object that both sides created is not alike in everything: then its fields keep the
@@ -219,8 +258,12 @@ func disputed(filed []journal.Change, ref merge.Ref) bool {
 	return slices.ContainsFunc(filed, func(c journal.Change) bool { return c.Ref == ref && c.Field != "" })
 }
 
-// contentOf is what will be sent for a change: for a created object all of it that may travel, else the one field.
-func (c *comparison) contentOf(change merge.Change, local merge.Face) map[string]string {
+// contentOf is what will be sent for a change: for a created object all of it that may travel, else the one field,
+// which may have been given another value than the kit's.
+func (c *comparison) contentOf(change merge.Change, local merge.Face, ruling *ruling) map[string]string {
+	if decided := ruling.content(change); decided != nil {
+		return decided
+	}
 	switch {
 	case change.Verb == merge.Create:
 		object := local.Objects[change.Ref]
@@ -240,14 +283,16 @@ func (c *comparison) place(ctx context.Context, v *view, r root, after *journal.
 	case merge.AlreadyThere:
 		after.State = journal.AlreadyThere
 	case merge.Conflict:
-		after.State = journal.Conflict
+		after.State, after.Circumstance = journal.Conflict, circumstanceOf(after.Change, v.records[r])
 	case merge.OutOfScope:
 		after.State = journal.OutOfScope
+	case merge.Dropped:
+		after.State = journal.Dropped
 	case merge.Unclear:
-		after.State = journal.Unclear
+		after.State, after.Circumstance = journal.Unclear, circumstanceOf(after.Change, v.records[r])
 	case merge.Push:
 		after.State = journal.Open
-		if !again || before.State != journal.Refused || before.Local != after.Local || before.Verb != after.Verb {
+		if !again || before.State != journal.Refused || before.Local != after.Local || before.Verb != after.Verb || sentValue(before) != sentValue(*after) {
 			return nil
 		}
 		now, err := c.circumstances.of(ctx, v, r, *after)

@@ -59,15 +59,15 @@ func upserts(objects []objectChanges, local, central *holding) dhis2api.TrackerP
 		switch o.ref.Kind {
 		case merge.TrackedEntity:
 			if l := local.persons[o.ref.UID]; l != nil {
-				payload.TrackedEntities = append(payload.TrackedEntities, personPayload(o, l, central.persons[o.ref.UID]))
+				payload.TrackedEntities = append(payload.TrackedEntities, personPayload(o, decidedPerson(o, l), central.persons[o.ref.UID]))
 			}
 		case merge.Enrollment:
 			if l := local.enrollments[o.ref.UID]; l != nil {
-				payload.Enrollments = append(payload.Enrollments, enrollmentPayload(o, l, central.enrollments[o.ref.UID]))
+				payload.Enrollments = append(payload.Enrollments, enrollmentPayload(o, decidedEnrollment(o, l), central.enrollments[o.ref.UID]))
 			}
 		case merge.Event:
 			if l := local.events[o.ref.UID]; l != nil {
-				payload.Events = append(payload.Events, eventPayload(o, l, central.events[o.ref.UID]))
+				payload.Events = append(payload.Events, eventPayload(o, decidedEvent(o, l), central.events[o.ref.UID]))
 			}
 		case merge.Relationship:
 			if l := local.relationships[o.ref.UID]; l != nil {
@@ -120,7 +120,7 @@ func personPayload(o objectChanges, local, central *dhis2api.TrackedEntity) *dhi
 		case "geometry":
 			p.Geometry = local.Geometry
 		default:
-			if c.Local == "" && merge.IsUID(c.Field) {
+			if sentValue(c) == "" && merge.IsUID(c.Field) {
 				p.Attributes = append(p.Attributes, dhis2api.Attribute{Attribute: c.Field})
 			}
 		}
@@ -221,7 +221,7 @@ func eventPayload(o objectChanges, local, central *dhis2api.Event) *dhis2api.Eve
 		case "assignedUser":
 			p.AssignedUser = assignee(local.AssignedUser)
 		default:
-			if c.Local == "" && merge.IsUID(c.Field) {
+			if sentValue(c) == "" && merge.IsUID(c.Field) {
 				p.DataValues = append(p.DataValues, dhis2api.EventDataValue{DataElement: c.Field})
 			}
 		}

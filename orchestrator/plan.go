@@ -35,9 +35,9 @@ type planLine struct {
 	Cause   string            `json:"cause"`
 }
 
-// writePlan writes plan.jsonl from the journal: every change that is not home, what would be done with it and
-// why. The file appears whole or not at all.
-func writePlan(ctx context.Context, t *trip) error {
+// writePlan writes plan.jsonl from the journal and from new decisions: every change that is not home, what would be
+// done with it and why. The file appears whole or not at all.
+func writePlan(ctx context.Context, t *trip, d *decisions) error {
 	hash, err := t.journal.Hash(ctx)
 	if err != nil {
 		return err
@@ -56,6 +56,9 @@ func writePlan(ctx context.Context, t *trip) error {
 	for c, err := range t.journal.Changes(ctx) {
 		if err != nil {
 			return err
+		}
+		if will, decided := d.foretells(c); decided {
+			c = will
 		}
 		if c.State == journal.Pushed {
 			continue
@@ -78,8 +81,11 @@ func planLineOf(c journal.Change) planLine {
 		Number: c.Number, State: c.State, Verb: c.Verb, Kind: c.Ref.Kind, UID: c.UID, Root: c.Root,
 		Field: c.Field, Base: c.Base, Local: c.Local, Central: c.Central, Cause: c.Reason,
 	}
-	if c.Verb == merge.Create {
+	if c.Verb == merge.Create || sentValue(c) != c.Local {
 		line.Content = c.Content
+	}
+	if line.Cause == "" && c.Field != "" && c.Central != c.Base {
+		line.Cause = "decided"
 	}
 	if line.Cause == "" {
 		line.Cause = "changed on the kit alone"

@@ -98,9 +98,9 @@ func (s *sender) predictBatch(ctx context.Context, w wave, roots []root) ([]jour
 }
 
 // foretell moves predicted refusals of a plan's report from what is open to what is held.
-func foretell(result *report.Report, predicted []journal.Change) error {
+func foretell(ctx context.Context, j *journal.Journal, result *report.Report, predicted []journal.Change) error {
 	for _, c := range predicted {
-		if err := addHeld(result, c); err != nil {
+		if err := addHeld(ctx, j, result, c); err != nil {
 			return err
 		}
 		shift := report.Sums{Open: -1, Held: 1}

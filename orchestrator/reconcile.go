@@ -18,7 +18,12 @@ import (
 type ReconcileOptions struct {
 	// PlanOnly stops before anything is sent. Neither server is changed.
 	PlanOnly bool
-	// Confirm is asked before the first change is sent; nil sends without asking. Its error ends the run.
+	// Decisions is the path of a conflicts.csv that somebody has filled in; "" when there is none. Nothing is sent,
+	// and nothing recorded, as long as there is a mistake in it.
+	Decisions string
+	// Who decided, for the journal and the report.
+	Who string
+	// Confirm is asked before the first change is sent or dropped; nil goes on without asking. Its error ends the run.
 	Confirm func(ctx context.Context, question string) error
 }
 
@@ -28,7 +33,7 @@ type ReconcileOptions struct {
 //
 // It may be called any number of times, also after a crash: what arrived is found there and not sent again. The
 // error is ErrNoSnapshot without a prepared trip, ErrWrongKey when the snapshot cannot be decrypted, ErrCentral
-// when central cannot be used or is not the trip's.
+// when central cannot be used or is not the trip's, ErrUsage for a mistake in the decisions or the policies.
 func (k *Kit) Reconcile(ctx context.Context, options ReconcileOptions) (*report.Report, error) {
 	t, err := k.readyTrip(ctx)
 	if err != nil {
@@ -39,7 +44,7 @@ func (k *Kit) Reconcile(ctx context.Context, options ReconcileOptions) (*report.
 }
 
 func (k *Kit) reconcile(ctx context.Context, t *trip, options ReconcileOptions) (*report.Report, error) {
-	c, err := k.compareTrip(ctx, t)
+	c, err := k.compareTrip(ctx, t, options)
 	if err != nil {
 		return nil, err
 	}
@@ -81,12 +86,22 @@ func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOpti
 	if err := c.plan(ctx, k.options.Progress); err != nil {
 		return outcome{}, err
 	}
-	if err := writePlan(ctx, c.trip); err != nil {
+	if err := writePlan(ctx, c.trip, c.decisions); err != nil {
 		return outcome{}, err
 	}
 	open, err := c.openCount(ctx)
-	if err != nil || open == 0 {
+	if err != nil {
 		return outcome{}, err
+	}
+	decided, dropped := c.decisions.counts()
+	if open += decided; open+dropped == 0 {
+		if options.PlanOnly {
+			return outcome{}, nil
+		}
+		if err := c.recordDecisions(ctx, options.Who, k); err != nil {
+			return outcome{}, err
+		}
+		return outcome{}, c.carryOutDecisions(ctx)
 	}
 	s := &sender{comparison: c, progress: k.options.Progress, now: k.options.Now}
 	if options.PlanOnly {
@@ -95,16 +110,25 @@ func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOpti
 	}
 	if options.Confirm != nil {
 		question := fmt.Sprintf("send %d changes to %s", open, c.central.BaseURL())
+		if dropped > 0 {
+			question += fmt.Sprintf(" and drop %d, as decided", dropped)
+		}
 		if err := options.Confirm(ctx, question); err != nil {
 			return outcome{}, err
 		}
+	}
+	if err := c.recordDecisions(ctx, options.Who, k); err != nil {
+		return outcome{}, err
+	}
+	if err := c.carryOutDecisions(ctx); err != nil {
+		return outcome{}, err
 	}
 	err = s.send(ctx)
 	return outcome{sent: s.sent}, err
 }
 
 // compareTrip connects both servers and puts the trip's four faces at hand.
-func (k *Kit) compareTrip(ctx context.Context, t *trip) (*comparison, error) {
+func (k *Kit) compareTrip(ctx context.Context, t *trip, options ReconcileOptions) (*comparison, error) {
 	keys, err := snapshot.ReadingKeys(t.snapshotDir(), k.keyOptions())
 	if err != nil {
 		return nil, wrongKey(err)
@@ -115,6 +139,10 @@ func (k *Kit) compareTrip(ctx context.Context, t *trip) (*comparison, error) {
 	}
 	if err := taken.CheckKeys(); err != nil {
 		return nil, wrongKey(err)
+	}
+	decisions, err := k.decide(ctx, t, taken, options.Decisions)
+	if err != nil {
+		return nil, err
 	}
 	central, err := k.connectCentral(ctx)
 	if err != nil {
@@ -127,7 +155,12 @@ func (k *Kit) compareTrip(ctx context.Context, t *trip) (*comparison, error) {
 	if err != nil {
 		return nil, err
 	}
-	return k.newComparison(ctx, t, taken, central, local)
+	c, err := k.newComparison(ctx, t, taken, central, local)
+	if err != nil {
+		return nil, err
+	}
+	c.decisions = decisions
+	return c, nil
 }
 
 func (k *Kit) newComparison(ctx context.Context, t *trip, s *snapshot.Snapshot, central, local *dhis2api.Client) (*comparison, error) {
@@ -229,13 +262,13 @@ func (c *comparison) openCount(ctx context.Context) (int, error) {
 
 // writeReport writes the report of a run from the journal, in all its forms, into the trip's folder.
 func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time, did outcome, planOnly bool) (*report.Report, error) {
-	result, err := reportOf(ctx, c.trip.journal)
+	result, err := reportOf(ctx, c.trip.journal, c.decisions)
 	if err != nil {
 		return nil, err
 	}
 	result.Kit, result.Trip, result.PlanOnly, result.Run, result.Sent = k.config.Name, c.trip.id, planOnly, c.run, did.sent
 	result.Central = report.Central{URL: c.central.BaseURL(), SystemID: c.central.Info().SystemID, Version: c.central.Version().String()}
-	if err := foretell(result, did.predicted); err != nil {
+	if err := foretell(ctx, c.trip.journal, result, did.predicted); err != nil {
 		return nil, err
 	}
 	result.Candidates = c.found
@@ -259,8 +292,8 @@ func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time,
 	return result, report.Write(c.trip.dir, result)
 }
 
-// reportOf reads how a trip stands from its journal.
-func reportOf(ctx context.Context, j *journal.Journal) (*report.Report, error) {
+// reportOf reads how a trip stands from its journal, and how it would with new decisions.
+func reportOf(ctx context.Context, j *journal.Journal, d *decisions) (*report.Report, error) {
 	result := report.New()
 	var err error
 	if result.JournalHash, err = j.Hash(ctx); err != nil {
@@ -275,13 +308,25 @@ func reportOf(ctx context.Context, j *journal.Journal) (*report.Report, error) {
 		result.ByKind[string(kind)] = sums
 		result.Sums = result.Sums.Plus(sums)
 	}
+	for kind, shift := range d.shifts() {
+		result.ByKind[string(kind)] = result.ByKind[string(kind)].Plus(shift)
+		result.Sums = result.Sums.Plus(shift)
+	}
 	for c, err := range j.Changes(ctx, journal.Conflict, journal.Unclear, journal.Refused, journal.Waiting) {
 		if err != nil {
 			return nil, err
 		}
-		if err := addHeld(result, c); err != nil {
+		if will, decided := d.foretells(c); decided {
+			if c = will; !c.State.Held() {
+				continue
+			}
+		}
+		if err := addHeld(ctx, j, result, c); err != nil {
 			return nil, err
 		}
+	}
+	if err := addDecisions(ctx, j, d, result); err != nil {
+		return nil, err
 	}
 	return result, addNotes(ctx, j, result)
 }
@@ -299,6 +344,8 @@ func sumsOf(states map[journal.State]int) report.Sums {
 			sums.AlreadyThere += n
 		case state == journal.OutOfScope:
 			sums.OutOfScope += n
+		case state == journal.Dropped:
+			sums.Dropped += n
 		default:
 			sums.Open += n
 		}
@@ -307,7 +354,7 @@ func sumsOf(states map[journal.State]int) report.Sums {
 }
 
 // addHeld puts a held change into the list of the report where it belongs.
-func addHeld(result *report.Report, c journal.Change) error {
+func addHeld(ctx context.Context, j *journal.Journal, result *report.Report, c journal.Change) error {
 	r, err := parseRoot(c.Root)
 	if err != nil {
 		return err
@@ -321,9 +368,14 @@ func addHeld(result *report.Report, c journal.Change) error {
 	case journal.Waiting:
 		result.Waiting = append(result.Waiting, report.Waiting{Reference: reference, Verb: string(c.Verb), Field: c.Field, Reason: c.Reason})
 	default:
+		shown, _, err := j.LastShown(ctx, c.Ref, c.Field)
+		if err != nil {
+			return err
+		}
 		result.Conflicts = append(result.Conflicts, report.Conflict{
-			Reference: reference, Number: c.Number, Verb: string(c.Verb), Field: c.Field,
+			Reference: reference, Number: shown.Number, Verb: string(c.Verb), Field: c.Field,
 			Base: c.Base, Local: c.Local, Central: c.Central, Reason: c.Reason,
+			LocalEdit: report.Edit(shown.OnKit), CentralEdit: report.Edit(shown.AtCentral),
 		})
 	}
 	return nil

@@ -96,20 +96,25 @@ func (s *sender) send(ctx context.Context) error {
 func (s *sender) openRoots(ctx context.Context, w wave) ([]root, error) {
 	var roots []root
 	known := map[root]bool{}
-	for c, err := range s.trip.journal.Changes(ctx, journal.Open) {
-		if err != nil {
-			return nil, err
-		}
+	add := func(c journal.Change) error {
 		if !w.takes(c) {
-			continue
+			return nil
 		}
 		r, err := parseRoot(c.Root)
-		if err != nil {
-			return nil, err
-		}
-		if !known[r] {
+		if err == nil && !known[r] {
 			known[r] = true
 			roots = append(roots, r)
+		}
+		return err
+	}
+	for c, err := range s.trip.journal.Changes(ctx, journal.Open) {
+		if err := errors.Join(err, add(c)); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range s.decisions.foretoldOpen() {
+		if err := add(c); err != nil {
+			return nil, err
 		}
 	}
 	return roots, nil

@@ -18,7 +18,7 @@ func (s *sender) storeValues(ctx context.Context, v *view, objects []objectChang
 	var set dhis2api.DataValueSet
 	for _, o := range objects {
 		if local := v.local.dataValues[o.ref.UID]; local != nil {
-			set.DataValues = append(set.DataValues, valuePayload(o, local, v.central.dataValues[o.ref.UID]))
+			set.DataValues = append(set.DataValues, valuePayload(o, decidedValue(o, local), v.central.dataValues[o.ref.UID]))
 		}
 	}
 	report, err := s.central.ImportDataValues(ctx, set, dhis2api.DataValueImportOptions{})

@@ -69,6 +69,11 @@ func (c *comparison) settleWith(ctx context.Context, v *view, r root, record mer
 	if len(settled) == 0 {
 		return nil
 	}
+	for _, row := range settled {
+		if row.State == journal.Pushed || row.State == journal.Conflict {
+			c.decisions.ended(changeKey{row.Ref, row.Field})
+		}
+	}
 	return c.trip.journal.Update(ctx, func(tx *journal.Tx) error {
 		for _, row := range settled {
 			if err := tx.Put(row); err != nil {
@@ -78,6 +83,9 @@ func (c *comparison) settleWith(ctx context.Context, v *view, r root, record mer
 				if err := putBases(tx, row, sentFace(row), record.Central); err != nil {
 					return err
 				}
+			}
+			if err := concludeSent(tx, row); err != nil {
+				return err
 			}
 		}
 		for _, note := range notes {
@@ -89,6 +97,28 @@ func (c *comparison) settleWith(ctx context.Context, v *view, r root, record mer
 	})
 }
 
+// concludeSent writes what came of the decision about a change that was sent.
+func concludeSent(tx *journal.Tx, row journal.Change) error {
+	switch row.State {
+	case journal.Pushed:
+		return tx.EndDecision(row.Ref, row.Field, journal.CarriedOut, "")
+	case journal.Conflict:
+		if err := tx.EndDecision(row.Ref, row.Field, journal.NotApplied, row.Reason); err != nil {
+			return err
+		}
+		return tx.Show(row, journal.Edit{}, journal.Edit{})
+	}
+	return nil
+}
+
+// sentValue is the value that is sent for a field: the kit's, unless another was decided.
+func sentValue(row journal.Change) string {
+	if value, decided := row.Content[row.Field]; decided {
+		return value
+	}
+	return row.Local
+}
+
 // end decides how one change that was sent ended.
 func (c *comparison) end(ctx context.Context, v *view, r root, record merge.Record, row *journal.Change, a *answer) (*journal.Note, error) {
 	object, there := record.Central.Objects[row.Ref]
@@ -97,7 +127,7 @@ func (c *comparison) end(ctx context.Context, v *view, r root, record merge.Reco
 		row.State, row.Reason = journal.Unclear, record.Central.Unreadable
 		return nil, nil
 	case row.Verb == merge.Delete && !there, row.Verb == merge.Create && there,
-		row.Verb == merge.Update && there && object.Fields[row.Field] == row.Local:
+		row.Verb == merge.Update && there && object.Fields[row.Field] == sentValue(*row):
 		row.State, row.Code, row.Reason, row.Hint = journal.Pushed, "", "", ""
 		return nil, nil
 	case a == nil:
@@ -105,7 +135,7 @@ func (c *comparison) end(ctx context.Context, v *view, r root, record merge.Reco
 		return nil, nil
 	}
 	if _, said := a.refusals[row.Ref]; !said && row.Verb == merge.Update && there {
-		row.State, row.Central = journal.Conflict, object.Fields[row.Field]
+		row.State, row.Central, row.Circumstance = journal.Conflict, object.Fields[row.Field], ""
 		row.Reason = "central took it and holds something else now: somebody, or a rule of the program, wrote over it"
 		return &journal.Note{
 			Kind: journal.Overtaken, Ref: row.Ref, Person: r.person(), Field: row.Field,
@@ -122,8 +152,11 @@ func (c *comparison) end(ctx context.Context, v *view, r root, record merge.Reco
 	return nil, err
 }
 
-// sentFace is the object as it was sent.
+// sentFace is the object as it stood on the kit when it was sent.
 func sentFace(row journal.Change) merge.Face {
+	if row.Verb == merge.Update && row.Field != "" {
+		return merge.Face{Objects: map[merge.Ref]merge.Object{row.Ref: {Ref: row.Ref, Parent: row.Parent, Fields: map[string]string{row.Field: row.Local}}}}
+	}
 	return merge.Face{Objects: map[merge.Ref]merge.Object{row.Ref: {Ref: row.Ref, Parent: row.Parent, Fields: row.Content}}}
 }
 

@@ -16,6 +16,7 @@ func environment() []variable {
 		{"PGPASSWORD", "with `local.database`: the password of that database"},
 		{"FIELDKIT_IDENTITY_FILE", "a file with the secret age key that reads the snapshot"},
 		{"FIELDKIT_PASSPHRASE", "a passphrase that reads the snapshot instead"},
+		{"FIELDKIT_WHO", "who decides about conflicts, for the report; without it: the user of this machine"},
 		{"DOCKER_HOST", "where the Docker engine listens, as in `unix:///run/user/1000/docker.sock`"},
 	}
 }

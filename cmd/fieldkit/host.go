@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -29,6 +30,8 @@ type Host struct {
 	Now        func() time.Time
 	// ConfigDirectory is this user's for fieldkit; empty when there is none.
 	ConfigDirectory string
+	// User is the name of whoever runs fieldkit; empty when there is none.
+	User string
 	// Version is fieldkit's own.
 	Version string
 }
@@ -43,7 +46,12 @@ func thisHost() Host {
 	if err == nil {
 		configuration = filepath.Join(configuration, "fieldkit")
 	}
+	name := ""
+	if current, err := user.Current(); err == nil {
+		name = current.Username
+	}
 	return Host{
+		User:            name,
 		ConfigDirectory: configuration,
 		Stdin:           os.Stdin,
 		Stdout:          os.Stdout,

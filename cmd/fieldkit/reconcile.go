@@ -15,9 +15,11 @@ func reconcileCommand() command {
 		name:  "reconcile",
 		usage: "bring home what was done on the kit",
 		description: "Finds what changed on the kit, compares it with what central holds now, writes a plan, sends it, " +
-			"reads everything back and writes a report. What both sides changed is held, never overwritten. " +
+			"reads everything back and writes a report. What both sides changed is held, never overwritten, until somebody " +
+			"decides: fill in the column `decision` of the trip's `conflicts.csv` and give the file with --decisions. " +
 			"A second run sends nothing twice.",
 		flags: []cli.Flag{
+			&cli.StringFlag{Name: "decisions", Usage: "carry out what is decided about conflicts in `FILE`: local, central, or = and a value"},
 			&cli.BoolFlag{Name: "plan", Usage: "stop before sending; the exit code is what the run's would be"},
 		},
 		do: func(ctx context.Context, c *call) (int, error) {
@@ -26,7 +28,12 @@ func reconcileCommand() command {
 				return 0, err
 			}
 			defer kit.Close()
-			result, err := kit.Reconcile(ctx, orchestrator.ReconcileOptions{PlanOnly: c.parsed.Bool("plan"), Confirm: c.confirm})
+			if c.parsed.IsSet("decisions") && c.parsed.String("decisions") == "" {
+				return 0, usage("it is the trip's conflicts.csv, filled in", "--decisions names no file")
+			}
+			result, err := kit.Reconcile(ctx, orchestrator.ReconcileOptions{
+				PlanOnly: c.parsed.Bool("plan"), Decisions: c.parsed.String("decisions"), Who: c.who(), Confirm: c.confirm,
+			})
 			if err != nil {
 				return 0, err
 			}
@@ -44,6 +51,10 @@ func printReport(w io.Writer, kit *orchestrator.Kit, r *report.Report) {
 // printSums says how a trip stands: the sums, and what somebody has to look at.
 func printSums(w io.Writer, r *report.Report) {
 	sums := r.Sums
+	dropped := "were dropped, as decided: central's value stands"
+	if r.PlanOnly {
+		dropped = "would be dropped, as decided: central's value stands"
+	}
 	fmt.Fprintf(w, "trip %s: %d changes made on the kit\n", r.Trip, sums.Total)
 	for _, line := range []struct {
 		count int
@@ -53,6 +64,7 @@ func printSums(w io.Writer, r *report.Report) {
 		{sums.AlreadyThere, "were there already"},
 		{sums.Open, "would be sent"},
 		{sums.Held, "are held"},
+		{sums.Dropped, dropped},
 		{sums.OutOfScope, "are out of scope by rule"},
 	} {
 		if line.count > 0 {
@@ -61,6 +73,14 @@ func printSums(w io.Writer, r *report.Report) {
 	}
 	for _, conflict := range r.Conflicts {
 		fmt.Fprintf(w, "conflict %d: %s %s %s: %s\n", conflict.Number, conflict.Kind, conflict.UID, conflict.Field, conflict.Reason)
+	}
+	for _, decision := range r.Decisions {
+		switch decision.State {
+		case report.DecisionNotApplied:
+			fmt.Fprintf(w, "decision %d was not applied: %s\n", decision.Number, decision.Reason)
+		case report.DecisionWaits:
+			fmt.Fprintf(w, "decision %d is not carried out yet: %s\n", decision.Number, decision.Reason)
+		}
 	}
 	for _, refusal := range r.Refusals {
 		fmt.Fprintf(w, "refused: %s %s: %s %s\n", refusal.Kind, refusal.UID, refusal.Code, refusal.Reason)

@@ -11,6 +11,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -143,6 +144,9 @@ type call struct {
 
 // kit is the kit's directory.
 func (c *call) kit() string { return c.parsed.String("kit") }
+
+// who is whoever decides, for the report.
+func (c *call) who() string { return cmp.Or(c.Getenv("FIELDKIT_WHO"), c.User) }
 
 // open opens the kit to work on it, and holds it until it is closed.
 func (c *call) open(ctx context.Context) (*orchestrator.Kit, error) {

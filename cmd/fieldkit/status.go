@@ -51,8 +51,12 @@ func printStatus(w io.Writer, status *orchestrator.Status) {
 		return
 	}
 	sums := trip.Sums
-	fmt.Fprintf(w, "reconciled %s: of %d changes %d are home, %d held, %d out of scope, %d open\n",
+	fmt.Fprintf(w, "reconciled %s: of %d changes %d are home, %d held, %d out of scope, %d open",
 		trip.Reconciled.Local().Format(time.DateTime), sums.Total, sums.Pushed+sums.AlreadyThere, sums.Held, sums.OutOfScope, sums.Open)
+	if sums.Dropped > 0 {
+		fmt.Fprintf(w, ", %d dropped as decided", sums.Dropped)
+	}
+	fmt.Fprintln(w)
 }
 
 // printStack says how the kit's own containers are, one line each.

@@ -8,6 +8,7 @@
 //     in every run: kind, uid, field.
 //   - A base (merge.Base) is what a later run compares a field with instead of the snapshot: what was pushed and
 //     verified, or, carried over from an earlier trip, what a held change started from.
+//   - A conflict is shown to people under a number, and a decision is what they made of it (see Shown).
 //   - A fact is one named value about the trip.
 //
 // The file is SQLite with synchronous=FULL: when a method returns, what it wrote is on the disk. It holds
@@ -46,6 +47,8 @@ const (
 	Waiting      State = "waiting"
 	Unclear      State = "unclear"
 	OutOfScope   State = "outOfScope"
+	// Dropped is the end of a change about which it was decided that central's state stands.
+	Dropped State = "dropped"
 )
 
 // Held tells whether the state keeps a change from going home.
@@ -64,7 +67,7 @@ type Change struct {
 	// Code is DHIS2's error code for a refusal, Hint what to do about it.
 	Code, Hint string
 	// Circumstance is a fingerprint of what a refusal depended on: while it is unchanged, asking again is
-	// pointless.
+	// pointless. For a conflict it is as in Shown.
 	Circumstance string
 	// Content is, for a change on its way, what was sent of its object: field to canonical value.
 	Content map[string]string
@@ -138,7 +141,7 @@ func OpenFile(ctx context.Context, path string) (*Journal, error) {
 		return nil, fmt.Errorf("cannot open the journal %s: %w", path, err)
 	}
 	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(ctx, schema); err != nil {
+	if _, err := db.ExecContext(ctx, schema+decisionSchema); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot open the journal %s: %w", path, err), db.Close())
 	}
 	return &Journal{db: db}, nil

@@ -25,7 +25,9 @@ func writeHTML(w io.Writer, r *Report, texts catalogue) error {
 		"say": texts.say, "number": texts.number, "kind": func(kind string) string { return texts.word("kind", kind) },
 		"verb":  func(verb string) string { return texts.word("verb", verb) },
 		"field": texts.field, "value": value, "sentence": sentence, "clock": clock, "hasUID": hasUID, "reason": texts.reason,
-		"parts": func(uid string) []string { return strings.Split(uid, ".") },
+		"choice":  func(choice Choice) string { return texts.word("choice", string(choice)) },
+		"outcome": func(state string) string { return texts.word("outcome", state) },
+		"parts":   func(uid string) []string { return strings.Split(uid, ".") },
 	}).Parse(pageSource)
 	if err != nil {
 		return err
@@ -83,6 +85,7 @@ func partsOf(r *Report) []part {
 		{Name: "refused", Text: refusal, Count: refused},
 		{Name: "waiting", Text: "part.waiting", Count: waiting},
 		{Name: "held", Text: "part.held", Count: r.Sums.Held - conflicts - refused - waiting},
+		{Name: "dropped", Text: "part.dropped", Count: r.Sums.Dropped},
 		{Name: "out", Text: "part.out", Count: r.Sums.OutOfScope},
 	} {
 		if p.Count > 0 {
@@ -130,20 +133,22 @@ func (c catalogue) headline(r *Report) (string, error) {
 	switch {
 	case s.Total == 0:
 		return c.say("headline.nothing")
-	case r.PlanOnly && (s.Open > 0 || s.Held > 0):
+	case r.PlanOnly && (s.Open > 0 || s.Held > 0 || s.Dropped > 0):
 		clauses = []clause{
-			{"headline.planned", s.Open}, {"headline.conflicts", len(r.Conflicts)}, {"headline.wouldRefuse", len(r.Refusals)},
+			{"headline.planned", s.Open}, {"headline.wouldDrop", s.Dropped}, {"headline.conflicts", len(r.Conflicts)}, {"headline.wouldRefuse", len(r.Refusals)},
 			{"headline.wouldWait", len(r.Waiting)},
 		}
 	case s.Held > 0 || s.Open > 0:
 		clauses = []clause{
 			{"headline.conflicts", len(r.Conflicts)}, {"headline.refused", len(r.Refusals)}, {"headline.waiting", len(r.Waiting)},
-			{"headline.open", s.Open}, {"headline.some", home},
+			{"headline.open", s.Open}, {"headline.dropped", s.Dropped}, {"headline.some", home},
 		}
-	case home == 0:
+	case home == 0 && s.Dropped == 0:
 		clauses = []clause{{"headline.allOut", s.OutOfScope}}
+	case home == 0:
+		clauses = []clause{{"headline.dropped", s.Dropped}, {"headline.out", s.OutOfScope}}
 	default:
-		clauses = []clause{{"headline.home", home}, {"headline.out", s.OutOfScope}}
+		clauses = []clause{{"headline.home", home}, {"headline.dropped", s.Dropped}, {"headline.out", s.OutOfScope}}
 	}
 	var said []string
 	for _, one := range clauses {

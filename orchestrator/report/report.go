@@ -40,6 +40,8 @@ type Report struct {
 	Refusals  []Refusal  `json:"refusals"`
 	// Waiting holds what was not sent, or could not be taken, because it depends on something held.
 	Waiting []Waiting `json:"waiting"`
+	// Decisions are what was decided on this trip, or stands from an earlier one, in the order in which it was.
+	Decisions []Decision `json:"decisions"`
 	// Merged names events that both sides edited, for a clinician's eye, even where no field clashed.
 	Merged []Reference `json:"merged"`
 	// Rewritten holds values that central's own rules changed while taking what was sent.
@@ -75,13 +77,16 @@ type Central struct {
 }
 
 // Sums counts changes, over the whole trip, whatever the number of runs:
-// Total = Pushed + AlreadyThere + Held + OutOfScope + Open.
+// Total = Pushed + AlreadyThere + Held + OutOfScope + Dropped + Open.
 type Sums struct {
 	Total        int `json:"total"`
 	Pushed       int `json:"pushed"`
 	AlreadyThere int `json:"alreadyThere"`
 	Held         int `json:"held"`
 	OutOfScope   int `json:"outOfScope"`
+	// Dropped counts changes about which it was decided that central's state stands. They are a bucket of their
+	// own: central does not hold them, so they are not home, and no rule keeps them back, but a person's word.
+	Dropped int `json:"dropped"`
 	// Open counts what is planned and not yet sent and verified: all of it after --plan, none after a
 	// run that came to its end.
 	Open int `json:"open"`
@@ -91,7 +96,8 @@ type Sums struct {
 func (s Sums) Plus(other Sums) Sums {
 	return Sums{
 		Total: s.Total + other.Total, Pushed: s.Pushed + other.Pushed, AlreadyThere: s.AlreadyThere + other.AlreadyThere,
-		Held: s.Held + other.Held, OutOfScope: s.OutOfScope + other.OutOfScope, Open: s.Open + other.Open,
+		Held: s.Held + other.Held, OutOfScope: s.OutOfScope + other.OutOfScope,
+		Dropped: s.Dropped + other.Dropped, Open: s.Open + other.Open,
 	}
 }
 
@@ -110,7 +116,8 @@ type Reference struct {
 // all are empty for a whole object, whose Reason says what happened.
 type Conflict struct {
 	Reference
-	// Number is short and lasts as long as the trip; decisions refer to it.
+	// Number is short and the same in all runs and trips, as long as both sides are what they are; decisions refer
+	// to it. When one of them moves on the conflict is shown under another number.
 	Number  int    `json:"number"`
 	Verb    string `json:"verb"`
 	Field   string `json:"field"`
@@ -119,6 +126,48 @@ type Conflict struct {
 	Local   string `json:"local"`
 	Central string `json:"central"`
 	Reason  string `json:"reason"`
+	// LocalEdit and CentralEdit say who made each side what it is, and when; empty where that is not known.
+	LocalEdit   Edit `json:"localEdit,omitzero"`
+	CentralEdit Edit `json:"centralEdit,omitzero"`
+}
+
+// Edit is a user name and a time on the clock of the server, which may be wrong.
+type Edit struct {
+	By string `json:"by,omitempty"`
+	At string `json:"at,omitempty"`
+}
+
+// The states of a decision.
+const (
+	// DecisionPlanned: given together with --plan, so not recorded.
+	DecisionPlanned = "planned"
+	// DecisionCarriedOut: central was read back and holds what was decided.
+	DecisionCarriedOut = "carriedOut"
+	// DecisionWaits: recorded, and its change is still held for another reason.
+	DecisionWaits = "waits"
+	// DecisionNotApplied: it is without effect, for the reason given.
+	DecisionNotApplied = "notApplied"
+)
+
+// Decision is what somebody, or a policy of fieldkit.yaml, decided about a conflict. Base, Local and Central are what
+// was shown when it was decided.
+type Decision struct {
+	Reference
+	Number  int    `json:"number"`
+	Verb    string `json:"verb"`
+	Field   string `json:"field"`
+	Label   string `json:"label,omitempty"`
+	Base    string `json:"base"`
+	Local   string `json:"local"`
+	Central string `json:"central"`
+	Choice  Choice `json:"choice"`
+	Value   string `json:"value,omitempty"`
+	// By is who decided, At when; At is zero for what is only planned.
+	By     string    `json:"by"`
+	At     time.Time `json:"at,omitzero"`
+	Policy bool      `json:"policy,omitempty"`
+	State  string    `json:"state"`
+	Reason string    `json:"reason,omitempty"`
 }
 
 // Refusal is a change that central did not take, with DHIS2's code and what it means.
@@ -145,7 +194,7 @@ type Waiting struct {
 func New() *Report {
 	return &Report{
 		Format: Format, ByKind: map[string]Sums{}, Conflicts: []Conflict{}, Refusals: []Refusal{}, Waiting: []Waiting{},
-		Merged: []Reference{}, Rewritten: []Conflict{}, Overtaken: []Conflict{},
+		Decisions: []Decision{}, Merged: []Reference{}, Rewritten: []Conflict{}, Overtaken: []Conflict{},
 	}
 }
 

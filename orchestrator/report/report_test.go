@@ -34,18 +34,26 @@ func sample() *Report {
 	r.Finished = time.Date(2026, 11, 24, 18, 2, 40, 0, panama)
 	r.JournalHash = strings.Repeat("4f1c", 16)
 	r.Candidates = Candidates{By: ByComparison, Reason: "it was made anew since the trip began", Records: 512}
-	r.Sums = Sums{Total: 1049, Pushed: 1038, AlreadyThere: 3, Held: 7, OutOfScope: 1}
+	r.Sums = Sums{Total: 1051, Pushed: 1039, AlreadyThere: 3, Held: 7, OutOfScope: 1, Dropped: 1}
 	r.ByKind = map[string]Sums{
-		"trackedEntity": {Total: 500, Pushed: 493, AlreadyThere: 1, Held: 5, OutOfScope: 1},
+		"trackedEntity": {Total: 502, Pushed: 494, AlreadyThere: 1, Held: 5, OutOfScope: 1, Dropped: 1},
 		"event":         {Total: 530, Pushed: 528, AlreadyThere: 2},
 		"relationship":  {Total: 2, Held: 2},
 		"dataValue":     {Total: 17, Pushed: 17},
 	}
 	r.Conflicts = []Conflict{
-		{Reference: person("Pa000000001"), Number: 3, Verb: "update", Field: "At000000001", Label: "Phone", Base: "+507 6000 0001", Local: "+507 6111 1111", Central: "+507 6222 2222", Reason: "changed on both sides"},
+		{Reference: person("Pa000000001"), Number: 3, Verb: "update", Field: "At000000001", Label: "Phone", Base: "+507 6000 0001", Local: "+507 6111 1111", Central: "+507 6222 2222", Reason: "changed on both sides",
+			LocalEdit: Edit{By: "ana", At: "2026-11-24T10:12:00.000"}, CentralEdit: Edit{At: "2026-11-23T08:00:30.000"}},
 		{Reference: person("Pa000000002"), Number: 9, Verb: "update", Field: "At000000002", Label: "Community <b>", Local: `<script>alert("gone")</script>`, Central: `a "quoted" 'value', & more` + "\nof it", Reason: "changed on both sides"},
 		{Reference: event, Number: 12, Verb: "update", Field: "occurredAt", Base: "2026-11-23T00:00:00.000", Local: "2026-11-24T09:30:00.000", Central: "2026-11-22T00:00:00.000", Reason: "changed on both sides"},
 		{Reference: person("Pa000000003"), Number: 17, Verb: "delete", Reason: "central has something new below it"},
+	}
+	decided := time.Date(2026, 11, 24, 18, 2, 0, 0, panama)
+	r.Decisions = []Decision{
+		{Reference: person("Pa000000005"), Number: 1, Verb: "update", Field: "At000000001", Label: "Phone", Base: "1", Local: "2", Central: "3", Choice: ChooseCentral, By: "maria", At: decided, State: DecisionCarriedOut},
+		{Reference: event, Number: 2, Verb: "update", Field: "De000000001", Label: "Dose", Local: "2", Central: "4", Choice: ChooseValue, Value: "3", By: "maria", At: decided, State: DecisionNotApplied, Reason: "central moved on after the conflict was shown: it is conflict 12 now"},
+		{Reference: event, Number: 4, Verb: "update", Field: "status", Local: "COMPLETED", Central: "SKIPPED", Choice: ChooseLocal, By: "fieldkit.yaml", At: decided, Policy: true, State: DecisionWaits, Reason: "together with completedAt"},
+		{Reference: person("Pa000000006"), Number: 5, Verb: "delete", Choice: ChooseLocal, State: DecisionPlanned},
 	}
 	r.Refusals = []Refusal{{
 		Reference: person("Pa000000009"), Verb: "create", Code: "E1064", Reason: "somebody else has this value of a unique attribute (At000000003)",
@@ -210,8 +218,9 @@ func pageOf(t *testing.T, r *Report) string {
 func TestHTMLTellsEverything(t *testing.T) {
 	html := pageOf(t, sample())
 	for _, want := range []string{
-		`<html lang="en">`, `<h1>4 conflicts wait for a decision, 1 change was refused, 2 depend on what is held, 1,041 are home</h1>`,
-		"Kit besiko-1, trip 2026-11-24-1", "2026-11-24 18:02:40 -05:00", `<td class="n">1,049</td>`,
+		`<html lang="en">`, `<h1>4 conflicts wait for a decision, 1 change was refused, 2 depend on what is held, 1 was dropped as decided, 1,042 are home</h1>`,
+		"Kit besiko-1, trip 2026-11-24-1", "2026-11-24 18:02:40 -05:00", `<td class="n">1,051</td>`,
+		"ana, 2026-11-24 10:12<", "2026-11-23 08:00:30<", `id="decisions"`, "maria<", "it is conflict 12 now", "By policy<",
 		`<tr id="conflict-3">`, "Pa000000001", "&#43;507 6000 0001", "&#43;507 6111 1111", "&#43;507 6222 2222", "<code>At000000001</code>",
 		"2026-11-24 09:30<", "2026-11-23<", "Deleted on the kit",
 		"E1064", "Somebody else has this value", "Find who holds the number there", "Waits for person Pa000000009",
@@ -250,6 +259,8 @@ func TestHTMLEscapesEverywhere(t *testing.T) {
 	r.Kit, r.Trip, r.JournalHash, r.Central = evil, evil, evil, Central{URL: evil, SystemID: evil, Version: evil}
 	r.Conflicts, r.Rewritten, r.Overtaken = []Conflict{conflict}, []Conflict{conflict}, []Conflict{conflict}
 	r.Refusals, r.NotLoaded, r.Merged, r.Warnings = []Refusal{refusal}, []Refusal{refusal}, []Reference{reference}, []string{evil}
+	r.Conflicts[0].LocalEdit, r.Conflicts[0].CentralEdit = Edit{By: evil, At: evil}, Edit{By: evil, At: evil}
+	r.Decisions = []Decision{{Reference: reference, Verb: evil, Field: evil, Label: evil, Local: evil, Central: evil, Choice: ChooseValue, Value: evil, By: evil, State: DecisionPlanned, Reason: evil}}
 	r.Waiting = []Waiting{{Reference: reference, Verb: evil, Field: evil, Label: evil, Reason: evil}}
 	r.ByKind[evil] = Sums{Total: 1}
 	if html := pageOf(t, r); strings.Contains(html, "<script") {
@@ -276,6 +287,9 @@ func TestHeadline(t *testing.T) {
 		{want: "The one change made on the kit is home", sums: Sums{Total: 1, Pushed: 1}},
 		{want: "All 12,345,678 changes are home", sums: Sums{Total: 12345678, Pushed: 12345678}},
 		{want: "All 37 changes are home, 1 stays on the kit by rule", sums: Sums{Total: 38, Pushed: 37, OutOfScope: 1}},
+		{want: "All 3 changes are home, 1 was dropped as decided", sums: Sums{Total: 4, Pushed: 3, Dropped: 1}},
+		{want: "2 were dropped as decided", sums: Sums{Total: 2, Dropped: 2}},
+		{want: "3 changes would be sent, 1 would be dropped", sums: Sums{Total: 4, Open: 3, Dropped: 1}, plan: true},
 		{want: "All 2 changes made on the kit stay there by rule", sums: Sums{Total: 2, OutOfScope: 2}},
 		{want: "3 conflicts wait for a decision, 2 changes were refused, 41 are home", sums: Sums{Total: 41, Pushed: 41}, change: list(3, 2, 0)},
 		{want: "1 conflict waits for a decision, 1 change was refused, 1 depends on what is held, 1 is home", sums: Sums{Total: 1, Pushed: 1}, change: list(1, 1, 1)},
@@ -301,7 +315,7 @@ func TestHeadline(t *testing.T) {
 // TestBarAddsUp: the parts are the total, and the bar is full.
 func TestBarAddsUp(t *testing.T) {
 	huge := sample()
-	huge.Sums.Pushed, huge.Sums.Total = 1_000_000, 1_000_011
+	huge.Sums.Pushed, huge.Sums.Total = 1_000_000, 1_000_012
 	planned := sample()
 	planned.PlanOnly, planned.Sums.Open, planned.Sums.Pushed = true, planned.Sums.Pushed, 0
 	unlisted := sample()
@@ -341,7 +355,7 @@ func TestCatalogue(t *testing.T) {
 	for key := range known {
 		base := strings.TrimSuffix(strings.TrimSuffix(key, ".one"), ".many")
 		group, _, _ := strings.Cut(base, ".")
-		found := used[key] || bytes.Contains(code, []byte(`"`+base+`"`)) || slices.Contains([]string{"kind", "verb", "field"}, group)
+		found := used[key] || bytes.Contains(code, []byte(`"`+base+`"`)) || slices.Contains([]string{"kind", "verb", "field", "choice", "outcome"}, group)
 		if !found {
 			t.Errorf("nobody asks for the text %q", key)
 		}
@@ -374,7 +388,7 @@ func TestContrast(t *testing.T) {
 				}
 			}
 		}
-		for _, name := range []string{"pushed", "already", "open", "conflicts", "refused", "waiting", "held", "out"} {
+		for _, name := range []string{"pushed", "already", "open", "conflicts", "refused", "waiting", "held", "dropped", "out"} {
 			if c := contrast(t, colours[name], colours["paper"]); c < 3 {
 				t.Errorf("palette %d: %s has a contrast of %.1f", i, name, c)
 			}

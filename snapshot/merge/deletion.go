@@ -109,6 +109,27 @@ func (c *comparison) newAtCentral(ref Ref) string {
 	return ""
 }
 
+// Subtree returns what central holds of an object and of all that its deletion would take along, in order.
+func Subtree(record Record, ref Ref) []Object {
+	refs := Below(record, record.Central, ref)
+	if _, there := record.Central.Objects[ref]; there {
+		refs = append(refs, ref)
+	}
+	slices.SortFunc(refs, Ref.Compare)
+	objects := make([]Object, len(refs))
+	for i, ref := range refs {
+		objects[i] = record.Central.Objects[ref]
+	}
+	return objects
+}
+
+// Below returns the objects of one of the record's faces that hang under an object at any depth, and the
+// relationships that end in one of them or in it, in no defined order.
+func Below(record Record, face Face, ref Ref) []Ref {
+	c := comparison{record: record}
+	return c.below(ref, face)
+}
+
 // changedFields returns the names of the fields in which two contents of one object differ, in order,
 // without those that a rule skips.
 func (c *comparison) changedFields(a, b Object) []string {
