@@ -78,6 +78,10 @@ func (p *preparation) unfinished(ctx context.Context, t *trip) (*carriage, error
 	if err != nil {
 		return nil, err
 	}
+	if c.decisions, err = newDecisions(ctx, t.journal, s.Scope()); err != nil {
+		return nil, err
+	}
+	c.decisions.closed = true
 	if c.run, err = t.journal.BeginRun(ctx, "carry", p.kit.options.Now()); err != nil {
 		return nil, err
 	}

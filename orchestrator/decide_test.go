@@ -98,6 +98,15 @@ func (w *world) decide(decided map[int]string) *report.Report {
 	return r
 }
 
+func (w *world) planDecided(decided map[int]string) *report.Report {
+	w.t.Helper()
+	r, err := w.tryReconcile(orchestrator.ReconcileOptions{PlanOnly: true, Decisions: w.decisions(decided), Who: "maria"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
 func (w *world) expectSums(r *report.Report, want report.Sums) {
 	w.t.Helper()
 	if r.Sums != want {
@@ -142,10 +151,7 @@ func TestDecisions(t *testing.T) {
 				w.conflict(first, "Elena", ""):                     "local",
 			}
 			want := report.Sums{Total: 7, Pushed: 5, Dropped: 1, Held: 1}
-			planned, err := w.tryReconcile(orchestrator.ReconcileOptions{PlanOnly: true, Decisions: w.decisions(decided)})
-			if err != nil {
-				t.Fatal(err)
-			}
+			planned := w.planDecided(decided)
 			w.expectSums(planned, report.Sums{Total: 7, Open: 5, Dropped: 1, Held: 1})
 			for _, d := range planned.Decisions {
 				if d.State != report.DecisionPlanned {

@@ -16,6 +16,7 @@ func (c *comparison) holdTogether(ref Ref, local Object, changes []Change) {
 			decided[changes[i].Field] = c.decide(&changes[i])
 		}
 	}
+	followStatus(unit, changes, decided)
 	dropTogether(unit, changes, decided)
 	for _, field := range c.centralOnly(ref, local) {
 		for i := range changes {
@@ -47,12 +48,29 @@ func (c *comparison) holdTogether(ref Ref, local Object, changes []Change) {
 	}
 }
 
+// followStatus decides about the dates of a status as about the status, unless something else was decided about one:
+// servers set them themselves (DHIS2 2.41 to 2.43: completedAt), so they nearly always clash where it does.
+func followStatus(unit unit, changes []Change, decided map[string]bool) {
+	status := slices.IndexFunc(changes, func(change Change) bool { return change.Field == FieldStatus })
+	if status < 0 || !decided[FieldStatus] {
+		return
+	}
+	for i := range changes {
+		if changes[i].Verdict == Conflict && !decided[changes[i].Field] && unit.ofStatus(changes[i].Field) {
+			changes[i].Verdict, changes[i].Reason = changes[status].Verdict, ""
+			if changes[i].Verdict == Dropped {
+				changes[i].Reason = togetherDropped(FieldStatus)
+			}
+		}
+	}
+}
+
 // dropTogether drops what the kit changed together with a dropped field and nobody decided about by itself.
 func dropTogether(unit unit, changes []Change, decided map[string]bool) {
 	for i := range changes {
 		for j := range changes {
 			if changes[i].Verdict == Dropped && changes[j].Verdict == Push && !decided[changes[j].Field] && unit.together(changes[i].Field, changes[j].Field) {
-				changes[j].Verdict, changes[j].Reason = Dropped, "together with "+changes[i].Field+", "+reasonDropped
+				changes[j].Verdict, changes[j].Reason = Dropped, togetherDropped(changes[i].Field)
 			}
 		}
 	}
@@ -61,6 +79,8 @@ func dropTogether(unit unit, changes []Change, decided map[string]bool) {
 func hold(change *Change, with string) {
 	change.Verdict, change.Reason = Conflict, "together with "+with
 }
+
+func togetherDropped(with string) string { return "together with " + with + ", " + reasonDropped }
 
 func drop(change *Change) { change.Verdict, change.Reason = Dropped, reasonDropped }
 

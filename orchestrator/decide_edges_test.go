@@ -1,0 +1,148 @@
+package orchestrator_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator"
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator/report"
+)
+
+// decision is what the report says about the last decision on a number.
+func (w *world) decision(r *report.Report, number int) report.Decision {
+	w.t.Helper()
+	for _, d := range slices.Backward(r.Decisions) {
+		if d.Number == number {
+			return d
+		}
+	}
+	w.t.Fatalf("no decision on conflict %d: %s", number, asJSON(r.Decisions))
+	return report.Decision{}
+}
+
+// TestDecisionRefused: a decided value that central refuses is held with the decision, sent once, also over the next
+// trip, and can be decided again.
+func TestDecisionRefused(t *testing.T) {
+	w := newWorld(t, simulated(t, "2.42.5.2"), simulated(t, "2.42.5.2"), "")
+	w.setUp()
+	w.patientsAtCentral()
+	w.prepare()
+	w.local = w.connect(orchestrator.Local, w.local.BaseURL())
+	w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{w.changed("Ana", "nationalID", "8-2-2")}}, "")
+	w.send(w.central, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{w.changed("Ana", "nationalID", "8-3-3")}}, "")
+	first := w.reconcile(false)
+	ana := w.conflict(first, "Ana", "nationalID")
+	planned := w.planDecided(map[int]string{ana: "=8-1-1"}) // Berta's
+	if len(planned.Refusals) != 1 || planned.Refusals[0].Code != "E1064" || planned.ExitCode() != 3 {
+		t.Errorf("the plan does not foretell the refusal: %s", asJSON(planned))
+	}
+	w.expectQuiet(first)
+	refused := w.decide(map[int]string{ana: "=8-1-1"})
+	w.expectSums(refused, report.Sums{Total: 1, Held: 1})
+	if d := w.decision(refused, ana); d.State != report.DecisionWaits || len(refused.Refusals) != 1 || refused.Sent != 1 {
+		t.Errorf("sent %d, refused %s, decision %s", refused.Sent, asJSON(refused.Refusals), asJSON(d))
+	}
+	w.expectQuiet(refused)
+	w.prepare()
+	next := w.reconcile(false)
+	w.expectSums(next, refused.Sums)
+	if d := w.decision(next, ana); d.State != report.DecisionWaits || next.Sent != 0 || next.ExitCode() != 3 {
+		t.Errorf("on the next trip: sent %d, exit code %d, decision %s", next.Sent, next.ExitCode(), asJSON(d))
+	}
+	last := w.decide(map[int]string{ana: "=8-4-4"})
+	w.expectSums(last, report.Sums{Total: 1, Pushed: 1})
+	w.expectAttributes("Ana", map[string]string{"nationalID": "8-4-4"})
+	if d := w.decision(last, ana); d.State != report.DecisionCarriedOut || d.Value != "8-4-4" || len(last.Decisions) != 1 {
+		t.Errorf("decided again: %s", asJSON(last.Decisions))
+	}
+	w.expectQuiet(last)
+}
+
+// TestDecisionsOnWhatBelongsTogether: the status takes its date along, and a dropped change stays dropped until the
+// kit changes the field once more.
+func TestDecisionsOnWhatBelongsTogether(t *testing.T) {
+	w := newWorld(t, simulated(t, "2.42.5.2"), simulated(t, "2.42.5.2"), "")
+	w.setUp()
+	w.patientsAtCentral()
+	w.prepare()
+	w.local = w.connect(orchestrator.Local, w.local.BaseURL())
+	enrollment := func(name, status string) *dhis2api.Enrollment {
+		e := w.patient(name, map[string]string{}).Enrollments[0]
+		e.Status, e.Events = status, nil
+		return e
+	}
+	yara, hers := w.patient("Yara", map[string]string{"phone": "6111-0009", "community": "Soloy"}), w.patient("Yara", map[string]string{"phone": "6222-0009", "community": "Cerro"})
+	w.send(w.local, dhis2api.TrackerPayload{
+		Enrollments:     []*dhis2api.Enrollment{enrollment("Ana", "COMPLETED"), enrollment("Berta", "COMPLETED")},
+		TrackedEntities: []*dhis2api.TrackedEntity{yara},
+	}, "")
+	w.send(w.central, dhis2api.TrackerPayload{
+		Enrollments:     []*dhis2api.Enrollment{enrollment("Ana", "CANCELLED"), enrollment("Berta", "CANCELLED")},
+		TrackedEntities: []*dhis2api.TrackedEntity{hers},
+	}, "")
+	first := w.reconcile(false)
+	r := w.decide(map[int]string{
+		w.conflict(first, "Ana's enrollment", "status"): "central", w.conflict(first, "Berta's enrollment", "status"): "local",
+		w.conflict(first, "Yara", "phone"): "local", w.conflict(first, "Yara", "community"): "central",
+	})
+	if r.Sums.Held > 0 || r.Sums.Total != first.Sums.Total || r.Sums.Dropped < 2 {
+		t.Errorf("sums %+v, before %+v: %s", r.Sums, first.Sums, asJSON(r.Conflicts))
+	}
+	for name, status := range map[string]string{"Ana": "CANCELLED", "Berta": "COMPLETED"} {
+		e, err := w.central.Enrollment(t.Context(), w.id(name+"'s enrollment"), dhis2api.Lookup{})
+		if err != nil || e.Status != status {
+			t.Errorf("%s's enrollment at central: %s, %v", name, asJSON(e), err)
+		}
+	}
+	w.expectAttributes("Yara", map[string]string{"phone": "6111-0009", "community": "Cerro"})
+	w.expectQuiet(r)
+
+	w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{w.changed("Yara", "community", "Boca de Soloy")}}, "")
+	later := w.reconcile(false)
+	w.expectAttributes("Yara", map[string]string{"phone": "6111-0009", "community": "Boca de Soloy"})
+	if later.Sums.Total != r.Sums.Total || later.Sums.Dropped != r.Sums.Dropped-1 || later.Sums.Pushed != r.Sums.Pushed+1 {
+		t.Errorf("sums %+v, before %+v", later.Sums, r.Sums)
+	}
+	w.expectQuiet(later)
+}
+
+// TestDecisionCannotDelete: a person of whom central has something in a program that the kit does not carry is never
+// deleted from the kit.
+func TestDecisionCannotDelete(t *testing.T) {
+	w := newWorld(t, simulated(t, "2.42.5.2"), simulated(t, "2.42.5.2"), "")
+	w.setUp()
+	w.patientsAtCentral()
+	w.prepare()
+	w.local = w.connect(orchestrator.Local, w.local.BaseURL())
+	w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{{TrackedEntity: w.id("Elena")}}}, dhis2api.ImportStrategyDelete)
+
+	w.define("programs", "elsewhere", map[string]any{
+		"programType": "WITH_REGISTRATION", "trackedEntityType": w.ref("patient"), "categoryCombo": w.defaultCombo(), "accessLevel": "OPEN",
+		"organisationUnits": []any{w.ref("soloy")}, "sharing": map[string]any{"public": "rwrw----", "external": false},
+	})
+	programs := w.metadata["programs"]
+	result, err := w.central.ImportMetadata(t.Context(), map[string][]map[string]any{"programs": programs[len(programs)-1:]}, dhis2api.MetadataImportOptions{})
+	if err != nil || result.Status != "OK" {
+		t.Fatalf("central does not take the program: %s, %v", asJSON(result), err)
+	}
+	w.send(w.central, dhis2api.TrackerPayload{Enrollments: []*dhis2api.Enrollment{{
+		Enrollment: w.id("enrollment elsewhere"), TrackedEntity: w.id("Elena"), Program: w.id("elsewhere"), OrgUnit: w.id("soloy"), Status: "ACTIVE",
+		EnrolledAt: "2026-05-04", OccurredAt: "2026-05-04",
+	}}}, "")
+	first := w.reconcile(false)
+	elena := w.conflict(first, "Elena", "")
+	for _, r := range []*report.Report{w.planDecided(map[int]string{elena: "local"}), w.decide(map[int]string{elena: "local"})} {
+		w.expectSums(r, report.Sums{Total: 1, Held: 1})
+		if d := w.decision(r, elena); d.State != report.DecisionNotApplied || !strings.Contains(d.Reason, "delete it at central") {
+			t.Errorf("%s", asJSON(d))
+		}
+	}
+	if _, err := w.central.TrackedEntity(t.Context(), w.id("Elena"), dhis2api.Lookup{}); err != nil {
+		t.Errorf("Elena at central: %v", err)
+	}
+	last := w.decide(map[int]string{elena: "central"})
+	w.expectSums(last, report.Sums{Total: 1, Dropped: 1})
+	w.expectQuiet(last)
+}
