@@ -1,5 +1,6 @@
-// Package orchestrator holds fieldkit's workflows: prepare takes a scope of central along, reconcile brings
-// the kit's changes home, doctor says beforehand what would go wrong, demo plays it all.
+// Package orchestrator holds fieldkit's workflows: prepare takes a scope of central along, up opens the kit to
+// the clinic and down closes it, reconcile brings the kit's changes home, doctor says beforehand what would go
+// wrong, demo plays it all.
 //
 // The nouns:
 //
@@ -7,6 +8,9 @@
 //   - A kit is one directory with its fieldkit.yaml; one run at a time holds it.
 //   - A trip is one going out and coming back: begun by prepare, closed when nothing is open. Its folder
 //     trips/ID holds the snapshot, the journal, the plan and the reports.
+//   - The stack is a kit's own containers, where it has some. Closed, nothing outside this machine reaches it;
+//     open, the clinic does. stack.json keeps its secrets, what its data was made with, and the name and address
+//     by which tablets know it.
 //   - A root is what is looked at and sent as one: a person (a tracked entity with enrollments and events),
 //     a single event, a relationship, or a form (a data set's values of one period and org unit).
 //   - A holding is what one server has of some roots, in DHIS2's own form and in canonical form.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -168,10 +169,10 @@ const databaseVolume = "database"
 // The stack's DHIS2 is known by a name of its own that never changes, while its address may with every start:
 // only this program finds it under that name.
 func (s *stack) url() string {
-	return "http://" + net0(s.record.Project, compose.DHIS2Port)
+	return "http://" + hostPort(s.record.Project, compose.DHIS2Port)
 }
 
-func net0(host string, port int) string { return host + ":" + strconv.Itoa(port) }
+func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
 // httpClient reaches the stack's DHIS2 under its own name, and under the clinic's at the clinic's address.
 // It goes through no proxy.
@@ -210,7 +211,7 @@ func (s *stack) databaseURL(ctx context.Context) (string, error) {
 	}
 	u := url.URL{
 		Scheme: "postgres", User: url.UserPassword(compose.DatabaseUser, s.record.DatabasePassword),
-		Host: net0(postgres.Address.String(), compose.PostgresPort), Path: "/" + compose.DatabaseName, RawQuery: "sslmode=disable",
+		Host: hostPort(postgres.Address.String(), compose.PostgresPort), Path: "/" + compose.DatabaseName, RawQuery: "sslmode=disable",
 	}
 	return u.String(), nil
 }
