@@ -87,8 +87,10 @@ func (p *preparation) checkLoaded(ctx context.Context, look *dhis2db.Look) error
 	if err := p.beforeLoad.Check(look.Mark()); err != nil {
 		return err
 	}
-	for _, err := range look.Changed(ctx, *p.beforeLoad, databaseScope(p.scope)) {
-		return err // one is enough
+	next, stop := iter.Pull2(look.Changed(ctx, *p.beforeLoad, databaseScope(p.scope)))
+	defer stop()
+	if _, err, some := next(); some {
+		return err
 	}
 	return &dhis2db.CompareAllError{Reason: "what was loaded is not in it, so it is not that of " + p.local.BaseURL()}
 }
