@@ -146,8 +146,12 @@ func (c *carriage) add(r root, record merge.Record, changes []journal.Change) {
 	}
 }
 
-// write puts what is carried into the new trip's journal.
+// write puts what is carried into the new trip's journal. It may be called again after a crash.
 func (c *carriage) write(ctx context.Context, j *journal.Journal) error {
+	there, err := j.Decisions(ctx)
+	if err != nil {
+		return err
+	}
 	return j.Update(ctx, func(tx *journal.Tx) error {
 		for _, change := range c.changes {
 			change.Run = 0
@@ -167,6 +171,9 @@ func (c *carriage) write(ctx context.Context, j *journal.Journal) error {
 			}
 		}
 		for _, decision := range c.decisions {
+			if len(there) > 0 {
+				break // nothing is decided on a trip that has not begun: they were written before
+			}
 			decision.Carried = true
 			if err := tx.Decide(decision); err != nil {
 				return err

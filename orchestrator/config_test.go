@@ -89,7 +89,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		"a misspelt key":       {"nmae: x\n", `f:1:1: unknown key "nmae"`, `did you mean "name"?`},
 		"a misspelt key below": {strings.Replace(smallest, "orgUnits", "orgunit", 1), `f:3:9: unknown key "orgunit" in scope`, `did you mean "orgUnits"?`},
 		"a key one level up":   {"name: x\norgUnits: [A]\n", `f:2:1: unknown key "orgUnits"`, "scope.orgUnits is known: is the line indented as it should be?"},
-		"a key from nowhere":   {"keeper: {}\n", `f:1:1: unknown key "keeper"`, "the file may hold name, central, scope, metadata, local, clinic, dhis2, postgres, users, encrypt"},
+		"a key from nowhere":   {"keeper: {}\n", `f:1:1: unknown key "keeper"`, "the file may hold name, central, scope, metadata, local, clinic, dhis2, postgres, users, conflicts, encrypt"},
 		"two kinds of local":   {smallest + "local: {url: http://x}\nclinic: {name: a, address: 10.0.0.1}\n", "f:5:1: clinic is about the kit's own containers, and local names a DHIS2 that runs already", "leave out local, or this"},
 		"no clinic's address":  {smallest + "clinic: {name: a}\n", "f:4:9: clinic.address is missing", ""},
 		"an address for name":  {smallest + "clinic: {name: 10.0.0.1, address: 10.0.0.1}\n", "f:4:16: not a host name", "small letters, digits, - and dots, as in bocas-1.clinic.lan"},
@@ -130,6 +130,9 @@ func TestParseConfigRefuses(t *testing.T) {
 		"half the metadata":    {smallest + "metadata: half\n", "f:4:11: `all` is wanted here", "leave the key out for what the scope needs"},
 		"users as they like":   {smallest + "users: random\n", "f:4:8: `generate` or {file: people.csv} is wanted here", ""},
 		"users of no file":     {smallest + "users: {}\n", "f:4:8: users.file is missing", ""},
+		"an unknown policy":    {smallest + "conflicts: {default: newest}\n", `f:4:22: hold, local or central is wanted here, not "newest"`, ""},
+		"a policy for nothing": {smallest + "conflicts: {fields: {PHONE: }}\n", "f:4:22: PHONE has no value", ""},
+		"policies as a list":   {smallest + "conflicts: {programs: [local]}\n", "f:4:23: names are wanted here, each with a policy", "as in {PHONE: local}"},
 		"no recipients":        {smallest + "encrypt: {recipients: []}\n", "f:4:23: the list is empty", ""},
 	}
 	for name, test := range tests {

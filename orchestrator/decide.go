@@ -92,6 +92,10 @@ func (r *ruling) decide(change merge.Change) merge.Decision {
 		r.why[key] = moved(decision.Shown, shown)
 		return merge.Undecided
 	}
+	if decision.Policy && !r.closed && string(r.policies.choice(change, r.record)) != decision.Choice {
+		r.why[key] = ConfigFile + " says something else by now"
+		return merge.Undecided
+	}
 	if reason := r.cannotDelete(decision, change); reason != "" {
 		r.why[key] = reason
 		return merge.Undecided
@@ -331,53 +335,6 @@ func (d *decisions) ended(key changeKey) {
 	if d != nil {
 		delete(d.recorded, key)
 	}
-}
-
-// putDropped makes a change that was decided for central no change any more: from now on both faces are what the
-// two servers hold, different as they are.
-func putDropped(tx *journal.Tx, change journal.Change, record merge.Record) error {
-	local, central := record.Local.Objects[change.Ref], record.Central.Objects[change.Ref]
-	_, atCentral := record.Central.Objects[change.Ref]
-	switch change.Verb {
-	case merge.Create:
-		if err := tx.SetBase(merge.Base{Ref: change.Ref, TakenPresent: atCentral, LoadedPresent: true}); err != nil {
-			return err
-		}
-		for _, field := range fieldsOf(local.Fields, central.Fields) {
-			if err := tx.SetBase(baseOf(change.Ref, field, local, central)); err != nil {
-				return err
-			}
-		}
-		return nil
-	case merge.Delete:
-		for _, ref := range append(merge.Below(record, record.Loaded, change.Ref), change.Ref) {
-			if err := tx.SetBase(merge.Base{Ref: ref, TakenPresent: true}); err != nil {
-				return err
-			}
-		}
-		return nil
-	default:
-		return tx.SetBase(baseOf(change.Ref, change.Field, local, central))
-	}
-}
-
-// putMeeting gives an object that both sides created a base, once something of it is decided: what is alike is no
-// change any more, and what is not keeps an empty base.
-func putMeeting(tx *journal.Tx, ref merge.Ref, record merge.Record, filed []journal.Change) error {
-	local, central := record.Local.Objects[ref], record.Central.Objects[ref]
-	if err := tx.SetBase(merge.Base{Ref: ref, TakenPresent: true, LoadedPresent: true}); err != nil {
-		return err
-	}
-	for _, field := range fieldsOf(local.Fields, central.Fields) {
-		own := slices.ContainsFunc(filed, func(c journal.Change) bool { return c.Ref == ref && c.Field == field })
-		if own {
-			continue
-		}
-		if err := tx.SetBase(baseOf(ref, field, local, central)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // foretells returns what a new decision makes of a change, if any does.

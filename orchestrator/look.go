@@ -191,7 +191,7 @@ func (c *comparison) file(ctx context.Context, v *view, r root, rows []journal.C
 			if err := tx.Put(row); err != nil {
 				return err
 			}
-			if err := c.conclude(tx, v, row, filed, ruling); err != nil {
+			if err := c.conclude(tx, v, row, filed, changes, ruling); err != nil {
 				return err
 			}
 		}
@@ -228,10 +228,11 @@ func (c *comparison) file(ctx context.Context, v *view, r root, rows []journal.C
 
 // conclude writes what the state of a change means for later runs: what it is compared with from now on, its
 // number where it is held for a decision, and what came of one.
-func (c *comparison) conclude(tx *journal.Tx, v *view, row journal.Change, filed []journal.Change, ruling *ruling) error {
+func (c *comparison) conclude(tx *journal.Tx, v *view, row journal.Change, filed []journal.Change, changes []merge.Change, ruling *ruling) error {
 	record := ruling.record
-	if _, loaded := record.Loaded.Objects[row.Ref]; row.Verb == merge.Update && !loaded && ruling.applied[changeKey{row.Ref, row.Field}] != nil {
-		if err := putMeeting(tx, row.Ref, record, filed); err != nil {
+	settles := row.Verdict == merge.Push || row.Verdict == merge.Dropped
+	if settles && row.Verb == merge.Update && ruling.applied[changeKey{row.Ref, row.Field}] != nil {
+		if err := setBases(tx, merge.Met(row.Ref, record, changes)); err != nil {
 			return err
 		}
 	}
@@ -247,7 +248,16 @@ func (c *comparison) conclude(tx *journal.Tx, v *view, row journal.Change, filed
 		if err := tx.EndDecision(row.Ref, row.Field, journal.CarriedOut, ""); err != nil {
 			return err
 		}
-		return putDropped(tx, row, record)
+		return setBases(tx, merge.LetGo(row.Change, record))
+	}
+	return nil
+}
+
+func setBases(tx *journal.Tx, bases []merge.Base) error {
+	for _, base := range bases {
+		if err := tx.SetBase(base); err != nil {
+			return err
+		}
 	}
 	return nil
 }

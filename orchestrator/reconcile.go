@@ -111,7 +111,7 @@ func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOpti
 	if options.Confirm != nil {
 		question := fmt.Sprintf("send %d changes to %s", open, c.central.BaseURL())
 		if dropped > 0 {
-			question += fmt.Sprintf(" and drop %d, as decided", dropped)
+			question += fmt.Sprintf(" and drop %d as decided", dropped)
 		}
 		if err := options.Confirm(ctx, question); err != nil {
 			return outcome{}, err

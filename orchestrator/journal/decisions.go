@@ -167,14 +167,15 @@ func (t *Tx) Show(c Change, onKit, atCentral Edit) error {
 	})
 }
 
-// PutShown writes a conflict under its number, or under the next one when it has none.
+// PutShown writes a conflict under its number, or under the next one when it has none. What stands under a number
+// already stays.
 func (t *Tx) PutShown(s Shown) error {
 	var number any
 	if s.Number != 0 {
 		number = s.Number
 	}
 	_, err := t.tx.ExecContext(t.ctx, `INSERT INTO conflict(number, kind, uid, field, root, verb, base, local, central, circumstance, local_by, local_at, central_by, central_at)
-		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(number) DO NOTHING`,
 		number, s.Ref.Kind, s.UID, s.Field, s.Root, s.Verb, s.Base, s.Local, s.Central, s.Circumstance, s.OnKit.By, s.OnKit.At, s.AtCentral.By, s.AtCentral.At)
 	if err != nil {
 		return fmt.Errorf("cannot write the conflict of %s %s to the journal: %w", s.Ref.Kind, s.UID, err)

@@ -182,3 +182,101 @@ func TestBasesFactsAndRuns(t *testing.T) {
 		}
 	}
 }
+
+// TestConflictsAndDecisions: a conflict has one number as long as it is what was shown, and never another one's; a
+// decision ends once.
+func TestConflictsAndDecisions(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j := open(t, path)
+	show := func(c journal.Change) {
+		t.Helper()
+		err := j.Update(t.Context(), func(tx *journal.Tx) error {
+			return tx.Show(c, journal.Edit{By: "ana", At: "2026-11-24T10:00:00.000"}, journal.Edit{})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	phone, town := change("p1", "phone", journal.Conflict), change("p1", "town", journal.Conflict)
+	number := func(c journal.Change) int {
+		t.Helper()
+		last, known, err := j.LastShown(t.Context(), c.Ref, c.Field)
+		if err != nil || !known || !last.Of(c) || last.OnKit.By != "ana" {
+			t.Fatalf("shown last: %+v, %v", last, err)
+		}
+		return last.Number
+	}
+	show(phone)
+	show(town)
+	show(phone)
+	if number(phone) != 1 || number(town) != 2 {
+		t.Errorf("numbers %d and %d, want 1 and 2", number(phone), number(town))
+	}
+	phone.Central = "3"
+	show(phone)
+	if number(phone) != 3 {
+		t.Errorf("central moved on, and the number is %d", number(phone))
+	}
+	phone.Central = "1"
+	show(phone)
+	if number(phone) != 4 {
+		t.Errorf("a number was given again: %d", number(phone))
+	}
+
+	first, _, err := j.Shown(t.Context(), 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decision := journal.Decision{Shown: first, Choice: "local", Who: "maria", At: time.Unix(1, 5).UTC()}
+	other := decision
+	other.Choice, other.Value = "value", "7"
+	err = j.Update(t.Context(), func(tx *journal.Tx) error {
+		return errors.Join(tx.Decide(decision), tx.Decide(other),
+			tx.EndDecision(town.Ref, "town", journal.CarriedOut, ""), tx.EndDecision(phone.Ref, "phone", journal.NotApplied, "moved"),
+			tx.EndDecision(phone.Ref, "phone", journal.CarriedOut, "")) // it has ended
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	j = open(t, path)
+	defer j.Close()
+	decision.Outcome, other.Outcome, other.Reason = journal.Replaced, journal.NotApplied, "moved"
+	got, err := j.Decisions(t.Context())
+	if diff := cmp.Diff([]journal.Decision{decision, other}, got); err != nil || diff != "" {
+		t.Errorf("decisions, %v (-want +got):\n%s", err, diff)
+	}
+	if _, known, err := j.Shown(t.Context(), 5); known || err != nil {
+		t.Errorf("a number that was never given is known: %v", err)
+	}
+
+	// Carried on, numbers stay, and the next one follows them.
+	next := open(t, filepath.Join(t.TempDir(), "journal.db"))
+	defer next.Close()
+	shown, err := j.AllShown(t.Context())
+	if err != nil || len(shown) != 4 {
+		t.Fatalf("%d conflicts, %v", len(shown), err)
+	}
+	for range 2 { // a crash between may have it done again
+		err := next.Update(t.Context(), func(tx *journal.Tx) error {
+			for _, s := range shown {
+				if err := tx.PutShown(s); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	j = next
+	show(phone)
+	town.Local = "9"
+	show(town)
+	if number(phone) != 4 || number(town) != 5 {
+		t.Errorf("on the next trip the numbers are %d and %d, want 4 and 5", number(phone), number(town))
+	}
+}

@@ -1,6 +1,9 @@
 package merge
 
-import "maps"
+import (
+	"maps"
+	"slices"
+)
 
 // Base says from what one object or field has to be compared instead of what the snapshot holds: what was
 // pushed in an earlier run, or the own base of a change held over from an earlier trip.
@@ -36,6 +39,70 @@ func Pushed(change Change, local Object) []Base {
 			Taken: change.Local, Loaded: change.Local, TakenPresent: true, LoadedPresent: true,
 		}}
 	}
+}
+
+// LetGo returns the bases that make a dropped change no change any more: both faces are from now on what the two
+// servers hold, different as they are.
+func LetGo(change Change, record Record) []Base {
+	local, central := record.Local.Objects[change.Ref], record.Central.Objects[change.Ref]
+	_, atCentral := record.Central.Objects[change.Ref]
+	switch change.Verb {
+	case Create:
+		bases := []Base{{Ref: change.Ref, TakenPresent: atCentral, LoadedPresent: true}}
+		for _, field := range fieldsOfBoth(local, central) {
+			bases = append(bases, asHeld(change.Ref, field, local, central))
+		}
+		return bases
+	case Delete:
+		bases := []Base{{Ref: change.Ref, TakenPresent: true}}
+		for _, ref := range Below(record, record.Loaded, change.Ref) {
+			bases = append(bases, Base{Ref: ref, TakenPresent: true})
+		}
+		return bases
+	default:
+		return []Base{asHeld(change.Ref, change.Field, local, central)}
+	}
+}
+
+// Met returns the bases of an object that both sides created, once something of it is decided, given the changes of
+// its record: what is alike is no change any more, and what is not keeps an empty base. For any other object it
+// returns none.
+func Met(ref Ref, record Record, changes []Change) []Base {
+	local, onKit := record.Local.Objects[ref]
+	central, atCentral := record.Central.Objects[ref]
+	if _, loaded := record.Loaded.Objects[ref]; loaded || !onKit || !atCentral || ref.Kind == Relationship {
+		return nil
+	}
+	bases := []Base{{Ref: ref, TakenPresent: true, LoadedPresent: true}}
+	for _, field := range fieldsOfBoth(local, central) {
+		i := slices.IndexFunc(changes, func(c Change) bool { return c.Ref == ref && c.Field == field })
+		switch {
+		case i < 0:
+			bases = append(bases, asHeld(ref, field, local, central))
+		case changes[i].Verdict == Conflict && changes[i].Central == "":
+			// As if central had emptied it: that it never had a value there is not for the kit's to go by itself.
+			bases = append(bases, Base{Ref: ref, Field: field, Taken: changes[i].Local, TakenPresent: true})
+		}
+	}
+	return bases
+}
+
+// asHeld is the base of a field that both servers may hold as they do.
+func asHeld(ref Ref, field string, local, central Object) Base {
+	taken, loaded := central.Fields[field], local.Fields[field]
+	return Base{Ref: ref, Field: field, Taken: taken, Loaded: loaded, TakenPresent: taken != "", LoadedPresent: loaded != ""}
+}
+
+// fieldsOfBoth lists the fields of two objects, each once, in order.
+func fieldsOfBoth(a, b Object) []string {
+	fields := slices.Collect(maps.Keys(a.Fields))
+	for field := range b.Fields {
+		if _, twice := a.Fields[field]; !twice {
+			fields = append(fields, field)
+		}
+	}
+	slices.Sort(fields)
+	return fields
 }
 
 // Overlay returns the record with its taken and loaded faces corrected by the bases. Their order matters only

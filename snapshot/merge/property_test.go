@@ -2,6 +2,7 @@ package merge_test
 
 import (
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
 )
@@ -137,6 +139,14 @@ func (w world) rules() merge.Rules {
 	}
 	if w.IntN(3) == 0 {
 		rules.Skip = func(_ merge.Object, field string) bool { return field == "bbbbbbbbbbb" }
+	}
+	if w.IntN(2) == 0 {
+		seed := w.Uint64()
+		rules.Decide = func(change merge.Change) merge.Decision {
+			h := fnv.New64a()
+			fmt.Fprint(h, seed, change.Ref, change.Field)
+			return []merge.Decision{merge.Undecided, merge.ForLocal, merge.ForCentral}[h.Sum64()%3]
+		}
 	}
 	return rules
 }
@@ -278,22 +288,33 @@ func TestNothingToConflict(t *testing.T) {
 	})
 }
 
-// TestIdempotence: once all pushes have arrived and are laid over the snapshot, nothing is left to push, and
-// what was held is as it was.
+// TestIdempotence: once all pushes have arrived and are laid over the snapshot, and what was dropped too, nothing is
+// left to push or drop, and what was held is as it was.
 func TestIdempotence(t *testing.T) {
 	each(t, func(t *testing.T, w world, record merge.Record, rules merge.Rules) {
 		if w.wild {
 			return
 		}
 		first := merge.Compare(record, rules)
-		after := merge.Overlay(arrived(record, first), pushed(record, first))
+		after := merge.Overlay(arrived(record, first), pushed(record, first, rules))
 		var held []merge.Change
 		for _, change := range first {
-			if change.Verdict != merge.Push {
+			if change.Verdict != merge.Push && change.Verdict != merge.Dropped {
 				held = append(held, change)
 			}
 		}
-		if diff := cmp.Diff(held, merge.Compare(after, rules)); diff != "" {
+		second := merge.Compare(after, rules)
+		if rules.Decide != nil {
+			// What both sides created is no creation any more once something of it was decided.
+			met := func(c merge.Change) bool { return c.Verb == merge.Create && c.Verdict == merge.AlreadyThere }
+			held, second = slices.DeleteFunc(held, met), slices.DeleteFunc(second, met)
+			for _, changes := range [][]merge.Change{held, second} {
+				for i := range changes {
+					changes[i].Reason = strings.Replace(changes[i].Reason, "created on", "changed on", 1)
+				}
+			}
+		}
+		if diff := cmp.Diff(held, second, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("second run (-held +got):\n%s", diff)
 		}
 	})
@@ -326,11 +347,20 @@ func arrived(record merge.Record, changes []merge.Change) merge.Record {
 	return record
 }
 
-func pushed(record merge.Record, changes []merge.Change) []merge.Base {
+func pushed(record merge.Record, changes []merge.Change, rules merge.Rules) []merge.Base {
 	var bases []merge.Base
 	for _, change := range changes {
-		if change.Verdict == merge.Push {
+		settled := change.Verdict == merge.Push || change.Verdict == merge.Dropped
+		if settled && rules.Decide != nil && rules.Decide(change) != merge.Undecided && !strings.HasPrefix(change.Field, "notes.") {
+			bases = append(bases, merge.Met(change.Ref, record, changes)...)
+		}
+	}
+	for _, change := range changes {
+		switch change.Verdict {
+		case merge.Push:
 			bases = append(bases, merge.Pushed(change, record.Local.Objects[change.Ref])...)
+		case merge.Dropped:
+			bases = append(bases, merge.LetGo(change, record)...)
 		}
 	}
 	return bases
@@ -341,7 +371,7 @@ func TestPure(t *testing.T) {
 	each(t, func(t *testing.T, w world, record merge.Record, rules merge.Rules) {
 		before := show(record)
 		changes := merge.Compare(record, rules)
-		merge.Overlay(record, pushed(record, changes))
+		merge.Overlay(record, pushed(record, changes, rules))
 		if after := show(record); after != before {
 			t.Errorf("the record was changed:\n%s", after)
 		}
@@ -374,7 +404,7 @@ func FuzzCompare(f *testing.F) {
 		changes := merge.Compare(record, rules)
 		checkConservation(t, record, changes)
 		merge.Merged(record)
-		merge.Compare(merge.Overlay(record, pushed(record, changes)), rules)
+		merge.Compare(merge.Overlay(record, pushed(record, changes, rules)), rules)
 	})
 }
 

@@ -20,7 +20,7 @@ func (c *comparison) holdTogether(ref Ref, local Object, changes []Change) {
 	dropTogether(unit, changes, decided)
 	for _, field := range c.centralOnly(ref, local) {
 		for i := range changes {
-			if changes[i].Verdict == Push && !decided[changes[i].Field] && unit.ruled(field, changes[i].Field) {
+			if changes[i].Verdict == Push && !decided[field] && !decided[changes[i].Field] && unit.ruled(field, changes[i].Field) {
 				hold(&changes[i], field)
 				decided[changes[i].Field] = c.decide(&changes[i])
 			}
@@ -85,9 +85,9 @@ func togetherDropped(with string) string { return "together with " + with + ", "
 func drop(change *Change) { change.Verdict, change.Reason = Dropped, reasonDropped }
 
 // decision is what was decided about a change. Nothing can be decided for the kit where central has no such
-// object any more.
+// object any more, and nothing about a part of a relationship, which is never rewritten.
 func (c *comparison) decision(change Change) Decision {
-	if c.rules.Decide == nil {
+	if c.rules.Decide == nil || change.Kind == Relationship && change.Field != "" {
 		return Undecided
 	}
 	decision := c.rules.Decide(change)
