@@ -34,21 +34,6 @@ type Config struct {
 	Conflicts ConflictsConfig
 }
 
-// The policies that a rule for conflicts may have.
-const (
-	policyHold    = "hold"
-	policyLocal   = "local"
-	policyCentral = "central"
-)
-
-// ConflictsConfig says what is done about conflicts that nobody decides, each with hold, local or central: by field,
-// else by program, else by default. "" is hold.
-type ConflictsConfig struct {
-	Default string
-	// Programs are by code or uid; Fields too, of attributes and data elements, or the names of fields such as status.
-	Programs, Fields map[string]string
-}
-
 // CentralConfig says where central is.
 type CentralConfig struct {
 	// URL is the server's base address, without /api and without a slash at its end.

@@ -26,8 +26,10 @@ type decisions struct {
 	foretold map[changeKey]foretold
 	// unapplied says why a new decision comes to nothing.
 	unapplied map[changeKey]string
-	scope     *snapshot.Scope
-	closed    bool // new ones were recorded; no more are made in this run
+	// roots are those that people's decisions are about.
+	roots  map[string]bool
+	scope  *snapshot.Scope
+	closed bool // new ones were recorded; no more are made in this run
 }
 
 // foretold is what a change is in the journal, and what a new decision makes of it.
@@ -37,7 +39,7 @@ type foretold struct{ was, will journal.Change }
 func newDecisions(ctx context.Context, j *journal.Journal, scope *snapshot.Scope) (*decisions, error) {
 	d := &decisions{
 		recorded: map[changeKey]*journal.Decision{}, fresh: map[changeKey]*journal.Decision{}, foretold: map[changeKey]foretold{},
-		unapplied: map[changeKey]string{}, scope: scope,
+		unapplied: map[changeKey]string{}, roots: map[string]bool{}, scope: scope,
 	}
 	all, err := j.Decisions(ctx)
 	if err != nil {
@@ -46,6 +48,7 @@ func newDecisions(ctx context.Context, j *journal.Journal, scope *snapshot.Scope
 	for _, decision := range all {
 		if decision.Outcome == journal.Standing {
 			d.recorded[changeKey{decision.Ref, decision.Field}] = &decision
+			d.roots[decision.Root] = true
 		}
 	}
 	return d, nil
@@ -158,7 +161,7 @@ func (r *ruling) content(change merge.Change) map[string]string {
 // more. Where a side cannot be read they stand.
 func (r *ruling) unfit(root root, changes []merge.Change) map[changeKey]string {
 	ended := map[changeKey]string{}
-	if r.decisions == nil {
+	if r.decisions == nil || !r.roots[root.String()] {
 		return ended
 	}
 	for key, decision := range r.recorded {
@@ -212,7 +215,8 @@ func circumstanceOf(change merge.Change, record merge.Record) string {
 // the changes as they will be.
 func (c *comparison) foretell(ctx context.Context, v *view, r root, record merge.Record, rows, filed []journal.Change) ([]journal.Change, error) {
 	d := c.decisions
-	if d == nil || d.closed || len(d.fresh) == 0 && d.policies == nil {
+	conflict := func(c journal.Change) bool { return c.State == journal.Conflict }
+	if d == nil || d.closed || !d.roots[r.String()] && (d.policies == nil || !slices.ContainsFunc(filed, conflict)) {
 		return filed, nil
 	}
 	ruling := d.rule(record, true)
@@ -298,6 +302,7 @@ func (c *comparison) recordDecisions(ctx context.Context, who string, k *Kit) er
 			}
 			if decision.Outcome == journal.Standing {
 				d.recorded[changeKey{decision.Ref, decision.Field}] = decision
+				d.roots[decision.Root] = true
 			}
 		}
 		return nil

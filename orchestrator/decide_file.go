@@ -126,6 +126,7 @@ func (r *decisionReader) read(ctx context.Context, one report.Decided) error {
 		decision.Reason = fmt.Sprintf("%s: it is conflict %d now", moved(shown, row), last.Number)
 	default:
 		r.fresh[changeKey{shown.Ref, shown.Field}] = decision
+		r.roots[shown.Root] = true
 		return nil
 	}
 	r.settled = append(r.settled, decision)

@@ -413,6 +413,11 @@ func TestPolicies(t *testing.T) {
 	w.conflict(r, "Delia's first visit", "weight")
 	w.expectQuiet(r)
 
+	if err := os.WriteFile(config, before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.expectQuiet(r) // what was decided stays decided without the policy
+
 	if err := os.WriteFile(config, append(before, "conflicts: {fields: {NOSUCH: local}}\n"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
