@@ -25,22 +25,21 @@ type circumstances struct {
 }
 
 // of fingerprints the circumstances of one change: central's metadata, what central holds of the root, and who
-// holds the unique values that the kit wants to send.
-func (c *circumstances) of(ctx context.Context, v *view, r root, change journal.Change) (string, error) {
+// holds the unique values that the kit wants to send. Those come second, as "attribute holder".
+func (c *circumstances) of(ctx context.Context, v *view, r root, change journal.Change) (fingerprint string, holders []string, err error) {
 	if err := c.prepare(ctx); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	h := sha256.New()
 	fmt.Fprintln(h, c.metadata)
 	for _, ref := range slices.SortedFunc(maps.Keys(v.central.faces[r].Objects), merge.Ref.Compare) {
 		fmt.Fprintf(h, "%x\n", merge.Hash(v.central.faces[r].Objects[ref]))
 	}
-	holders, err := c.holders(ctx, v, change)
-	if err != nil {
-		return "", err
+	if holders, err = c.holders(ctx, v, change); err != nil {
+		return "", nil, err
 	}
 	fmt.Fprintln(h, strings.Join(holders, "\n"))
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return hex.EncodeToString(h.Sum(nil)), holders, nil
 }
 
 // holders names who holds, at central, the unique values of the person that the change is about: one
@@ -52,12 +51,16 @@ func (c *circumstances) holders(ctx context.Context, v *view, change journal.Cha
 	}
 	var holders []string
 	for _, a := range person.Attributes {
-		if !c.unique[a.Attribute] || a.Value == "" || (change.Field != "" && change.Field != a.Attribute) {
+		sent := a.Value
+		if value, decided := change.Content[a.Attribute]; decided {
+			sent = value
+		}
+		if !c.unique[a.Attribute] || sent == "" || (change.Field != "" && change.Field != a.Attribute) {
 			continue
 		}
 		query := dhis2api.TrackedEntityQuery{
 			TrackedEntityType: person.TrackedEntityType,
-			Filters:           []string{a.Attribute + ":eq:" + escapeFilter(a.Value)},
+			Filters:           []string{a.Attribute + ":eq:" + escapeFilter(sent)},
 			Paging:            dhis2api.Paging{Fields: "trackedEntity", PageSize: 10},
 		}
 		for holder, err := range c.central.TrackedEntities(ctx, query) {
@@ -71,6 +74,21 @@ func (c *circumstances) holders(ctx context.Context, v *view, change journal.Cha
 	}
 	slices.Sort(holders)
 	return holders, nil
+}
+
+// heldBy says who holds the unique values that an object was refused for; empty where that is not known, or was not
+// the reason.
+func heldBy(code string, holders []string) string {
+	if code != "E1064" || len(holders) == 0 {
+		return ""
+	}
+	var people []string
+	for _, holder := range holders {
+		if _, uid, _ := strings.Cut(holder, " "); !slices.Contains(people, uid) {
+			people = append(people, uid)
+		}
+	}
+	return "at central it is trackedEntity " + strings.Join(people, ", ") + "; "
 }
 
 // escapeFilter makes a value safe in a filter: DHIS2 2.41 to 2.43 take a slash before comma, colon and slash

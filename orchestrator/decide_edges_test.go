@@ -44,12 +44,20 @@ func TestDecisionRefused(t *testing.T) {
 	if d := w.decision(refused, ana); d.State != report.DecisionWaits || len(refused.Refusals) != 1 || refused.Sent != 1 {
 		t.Errorf("sent %d, refused %s, decision %s", refused.Sent, asJSON(refused.Refusals), asJSON(d))
 	}
+	if hint := refused.Refusals[0].Hint; !strings.Contains(hint, "at central it is trackedEntity "+w.id("Berta")) {
+		t.Errorf("the hint does not name Berta, who has the number: %q", hint)
+	}
 	w.expectQuiet(refused)
 	w.prepare()
 	next := w.reconcile(false)
 	w.expectSums(next, refused.Sums)
 	if d := w.decision(next, ana); d.State != report.DecisionWaits || next.Sent != 0 || next.ExitCode() != 3 {
 		t.Errorf("on the next trip: sent %d, exit code %d, decision %s", next.Sent, next.ExitCode(), asJSON(d))
+	}
+	// Berta gives the number up: the decided value is sent once more, and would arrive but for its being decided anew.
+	w.send(w.central, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{w.changed("Berta", "nationalID", "8-5-5")}}, "")
+	if freed := w.reconcile(true); freed.Sums.Open != 1 {
+		t.Errorf("the number is free and the decision is not to be sent: %+v", freed.Sums)
 	}
 	last := w.decide(map[int]string{ana: "=8-4-4"})
 	w.expectSums(last, report.Sums{Total: 1, Pushed: 1})

@@ -305,7 +305,7 @@ func (c *comparison) place(ctx context.Context, v *view, r root, after *journal.
 		if !again || before.State != journal.Refused || before.Local != after.Local || before.Verb != after.Verb || sentValue(before) != sentValue(*after) {
 			return nil
 		}
-		now, err := c.circumstances.of(ctx, v, r, *after)
+		now, _, err := c.circumstances.of(ctx, v, r, *after)
 		if err != nil {
 			return err
 		}

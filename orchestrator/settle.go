@@ -147,8 +147,8 @@ func (c *comparison) end(ctx context.Context, v *view, r root, record merge.Reco
 	if row.State != journal.Refused || v == nil {
 		return nil, nil
 	}
-	var err error
-	row.Circumstance, err = c.circumstances.of(ctx, v, r, *row)
+	circumstance, holders, err := c.circumstances.of(ctx, v, r, *row)
+	row.Circumstance, row.Hint = circumstance, heldBy(row.Code, holders)+row.Hint
 	return nil, err
 }
 

@@ -3,7 +3,8 @@
 //
 // The nouns: a sum counts changes in one bucket; a conflict is a change held because both sides made
 // different ones; a decision is what people, or a rule of theirs, made of a conflict; a refusal is a change that
-// central said no to; what waits depends on one of these. The report is written from the journal, which is the truth, and names its hash.
+// central said no to; what waits depends on one of these. The report is written from the journal, which is the
+// truth, and names its hash.
 package report
 
 import "time"
