@@ -177,98 +177,43 @@ type Reference struct {
 // property refers to nothing that a scope carries.
 func referencedClass(class, property string) string {
 	switch property {
+	case "categories", "categoryCombos", "categoryOptionCombos", "categoryOptionGroups", "categoryOptions", "dataApprovalLevels",
+		"dataElementGroups", "dataElements", "dataSets", "indicatorGroups", "indicators", "legendSets", "optionGroups", "options",
+		"organisationUnitGroups", "organisationUnits", "predictors", "programIndicators", "programRuleActions", "programSections",
+		"programStageSections", "programStages", "sections", "trackedEntityAttributes", "userGroups", "userRoles", "users", "validationRules":
+		return property
+	case "attribute", "categoryCombo", "categoryOption", "categoryOptionCombo", "categoryOptionGroup", "categoryOptionGroupSet",
+		"dataElement", "dataEntryForm", "dataSet", "eventVisualization", "indicator", "indicatorType", "legendSet", "map", "option",
+		"optionGroup", "optionSet", "program", "programIndicator", "programRule", "programStage", "programStageSection",
+		"trackedEntityAttribute", "trackedEntityType", "visualization":
+		return property + "s"
 	case "notificationTemplates":
 		if class == "dataSets" {
 			return "dataSetNotificationTemplates"
 		}
 		return "programNotificationTemplates"
-	case "category", "categories", "catDimensionConstraints":
+	case "category", "catDimensionConstraints":
 		return "categories"
-	case "categoryCombo", "categoryCombos", "enrollmentCategoryCombo", "attributeCombo": // the last two of 2.43
+	case "enrollmentCategoryCombo", "attributeCombo": // of 2.43
 		return "categoryCombos"
-	case "categoryOptionGroup", "categoryOptionGroups":
-		return "categoryOptionGroups"
-	case "categoryOptionGroupSet":
-		return "categoryOptionGroupSets"
-	case "categoryOption", "categoryOptions":
-		return "categoryOptions"
-	case "categoryOptionCombo", "categoryOptionCombos", "attributeOptionCombo", "outputCombo":
+	case "attributeOptionCombo", "outputCombo":
 		return "categoryOptionCombos"
 	case "cogsDimensionConstraints":
 		return "categoryOptionGroupSets"
-	case "dataElement", "dataElements", "nextScheduleDate", "output":
+	case "nextScheduleDate", "output", "recipientDataElement":
 		return "dataElements"
-	case "dataElementGroups":
-		return "dataElementGroups"
-	case "dataEntryForm":
-		return "dataEntryForms"
-	case "dataSet", "dataSets":
-		return "dataSets"
-	case "indicator", "indicators":
-		return "indicators"
-	case "indicatorGroups":
-		return "indicatorGroups"
-	case "indicatorType":
-		return "indicatorTypes"
-	case "legendSet", "legendSets":
-		return "legendSets"
-	case "attribute":
-		return "attributes"
-	case "option", "options":
-		return "options"
-	case "optionGroup", "optionGroups":
-		return "optionGroups"
-	case "predictors":
-		return "predictors"
-	case "optionSet", "commentOptionSet":
+	case "commentOptionSet":
 		return "optionSets"
-	case "program", "relatedProgram":
+	case "relatedProgram":
 		return "programs"
-	case "programIndicator", "programIndicators":
-		return "programIndicators"
-	case "programRule":
-		return "programRules"
-	case "programRuleActions":
-		return "programRuleActions"
-	case "programSections":
-		return "programSections"
-	case "programStage", "programStages":
-		return "programStages"
-	case "programStageSection", "programStageSections":
-		return "programStageSections"
-	case "sections":
-		return "sections"
-	case "trackedEntityType":
-		return "trackedEntityTypes"
-	case "trackedEntityAttribute", "recipientProgramAttribute":
+	case "recipientProgramAttribute":
 		return "trackedEntityAttributes"
-	case "trackedEntityAttributes":
-		// Under a relationship type's "trackerDataView" these are bare strings, elsewhere objects.
-		return "trackedEntityAttributes"
-	case "recipientDataElement":
-		return "dataElements"
-	case "organisationUnits", "dataViewOrganisationUnits", "teiSearchOrganisationUnits", "parent":
+	case "dataViewOrganisationUnits", "teiSearchOrganisationUnits", "parent":
 		return "organisationUnits"
-	case "organisationUnitGroups":
-		return "organisationUnitGroups"
-	case "users":
-		return "users"
-	case "userRoles":
-		return "userRoles"
-	case "userGroups", "managedGroups", "managedByGroups", "recipientUserGroup", "recipientUserGroups", "notificationRecipients":
+	case "managedGroups", "managedByGroups", "recipientUserGroup", "recipientUserGroups", "notificationRecipients":
 		return "userGroups"
-	case "validationRules":
-		return "validationRules"
 	case "workflow":
 		return "dataApprovalWorkflows"
-	case "dataApprovalLevels":
-		return "dataApprovalLevels"
-	case "visualization":
-		return "visualizations"
-	case "eventVisualization":
-		return "eventVisualizations"
-	case "map":
-		return "maps"
 	case "resources": // of dashboards
 		return "documents"
 	}

@@ -207,7 +207,7 @@ func start(ctx context.Context, s *settings, stderr io.Writer) (*dhis2sim.Server
 		if err != nil {
 			return nil, err
 		}
-		err = sim.Seed(file)
+		err = sim.Seed(ctx, file)
 		_ = file.Close() // only read
 		if err != nil {
 			return nil, fmt.Errorf("seed %s: %w", s.seed, err)

@@ -25,7 +25,7 @@ func newVersion(t *testing.T, version, metadata string) *Server {
 		t.Fatal(err)
 	}
 	if metadata != "" {
-		if err := s.Seed(strings.NewReader(metadata)); err != nil {
+		if err := s.Seed(t.Context(), strings.NewReader(metadata)); err != nil {
 			t.Fatal(err)
 		}
 	}

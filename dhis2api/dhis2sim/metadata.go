@@ -172,13 +172,13 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, class string, o ob
 
 // Seed imports metadata, as POST /api/metadata takes it, on behalf of the administrator. It fails, having
 // stored nothing, when anything in it is wrong.
-func (s *Server) Seed(metadata io.Reader) error {
+func (s *Server) Seed(ctx context.Context, metadata io.Reader) error {
 	b, err := readBundle(metadata)
 	if err != nil {
 		return fmt.Errorf("read metadata: %w", err)
 	}
 	var report metadataReport
-	if err := s.write(context.Background(), func() {
+	if err := s.write(ctx, func() {
 		report = s.importMetadata(b, metadataOptions{strategy: "CREATE_AND_UPDATE", atomic: true}, s.account(adminUID))
 	}); err != nil {
 		return fmt.Errorf("import metadata: %w", err)

@@ -174,7 +174,7 @@ func TestRoundTrip(t *testing.T) {
 	central := newServer(t, village)
 	local := newServer(t, "")
 	for range 2 {
-		if err := local.Seed(strings.NewReader(export(central))); err != nil {
+		if err := local.Seed(t.Context(), strings.NewReader(export(central))); err != nil {
 			t.Fatal(err)
 		}
 	}

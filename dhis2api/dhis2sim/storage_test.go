@@ -158,7 +158,7 @@ func testCounterFromOutside(t *testing.T, cluster *postgrestest.Cluster) {
 	database := Database{URL: cluster.Database(t)}
 	s := openServer(t, "2.42.5.2", database)
 	seed := `{"trackedEntityAttributes":[{"id":"aNumberAtt1","name":"Number","shortName":"Number","valueType":"TEXT","aggregationType":"NONE","unique":true,"generated":true,"pattern":"\"FD-\"+SEQUENTIAL(######)"}]}`
-	if err := s.Seed(strings.NewReader(seed)); err != nil {
+	if err := s.Seed(t.Context(), strings.NewReader(seed)); err != nil {
 		t.Fatal(err)
 	}
 	next := func() string {
