@@ -21,8 +21,9 @@ type engine struct {
 	t    *testing.T
 	dir  string
 	pool int // the second byte of its networks' addresses
-	// daemon is nil while it is off.
+	// daemon is nil while it is off; ended is closed when it ends.
 	daemon *exec.Cmd
+	ended  chan struct{}
 }
 
 // needEngine makes sure that tests with containers can run: a Docker engine with the stand-in images in it,
@@ -86,23 +87,57 @@ func (e *engine) run() string { return filepath.Join(e.dir, "run") }
 // host is where the engine listens.
 func (e *engine) host() string { return "unix://" + filepath.Join(e.dir, "docker.sock") }
 
-// start starts the daemon and waits until it answers.
+// start starts the daemon and waits until it answers. Engines that start at the same moment may trip over each
+// other's packet filter rules, and end: the next try finds them made.
 func (e *engine) start() {
+	e.t.Helper()
+	for range 5 {
+		e.launch()
+		for try := 0; try < 600 && e.alive(); try++ {
+			if e.try("version") == nil {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	e.t.Fatalf("the engine does not start: see %s", filepath.Join(e.dir, "log"))
+}
+
+// launch starts the daemon.
+func (e *engine) launch() {
 	e.t.Helper()
 	log, err := os.OpenFile(filepath.Join(e.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	defer log.Close()
-	e.daemon = exec.CommandContext(context.WithoutCancel(e.t.Context()), "dockerd", "--host", e.host(),
+	daemon := exec.CommandContext(context.WithoutCancel(e.t.Context()), "dockerd", "--host", e.host(),
 		"--data-root", filepath.Join(e.dir, "root"), "--exec-root", e.run(), "--pidfile", filepath.Join(e.run(), "dockerd.pid"),
 		"--bridge", "none", "--default-address-pool", fmt.Sprintf("base=10.%d.0.0/16,size=24", e.pool), "--shutdown-timeout", "5")
-	e.daemon.Stdout, e.daemon.Stderr = log, log
-	e.daemon.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := e.daemon.Start(); err != nil {
+	daemon.Stdout, daemon.Stderr = log, log
+	daemon.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := daemon.Start(); err != nil {
 		e.t.Fatal(err)
 	}
-	e.until(time.Minute, "the engine answers", func() error { return e.try("version") })
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = daemon.Wait() // how it ended is in its log
+	}()
+	e.daemon, e.ended = daemon, ended
+}
+
+// alive tells whether the daemon runs.
+func (e *engine) alive() bool {
+	if e.daemon == nil {
+		return false
+	}
+	select {
+	case <-e.ended:
+		return false
+	default:
+		return true
+	}
 }
 
 // until waits for a condition.
@@ -178,7 +213,7 @@ func (e *engine) pullPlug() {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone already
 		}
 	}
-	_ = e.daemon.Wait() // killed: that is the point
+	<-e.ended
 	e.daemon = nil
 	e.until(10*time.Second, "all its processes are gone", func() error {
 		if left := e.processes(""); len(left) > 0 {
@@ -261,7 +296,7 @@ func contains(pids []int, pid int) bool {
 
 // remove takes the engine and all that it held away.
 func (e *engine) remove() {
-	if e.daemon != nil {
+	if e.alive() {
 		for _, id := range strings.Fields(e.docker("ps", "-aq")) {
 			_ = e.try("rm", "-f", id)
 		}
@@ -269,7 +304,7 @@ func (e *engine) remove() {
 			_ = e.try("network", "rm", id)
 		}
 		_ = e.daemon.Process.Signal(syscall.SIGTERM)
-		_ = e.daemon.Wait()
+		<-e.ended
 	}
 	for _, pid := range e.processes("") {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
