@@ -242,7 +242,6 @@ const longAgo = "1996-05-04"
 // clinic's port, its processes and its engine are killed by chance, its clock is thirty years behind, and rows
 // vanish from its database. Everything that a job report had acknowledged must be home.
 func TestSoakClinicDay(t *testing.T) {
-	t.Parallel()
 	e := newEngine(t, 220)
 	k := newStackKit(t, e, "127.0.0.1")
 	k.patientsAtCentral()

@@ -21,7 +21,6 @@ import (
 // TestTwoKits runs two kits of one name on one machine: neither sees the other. Then one is opened and closed
 // twenty times, which leaves nothing behind but its data, and takes hardly longer than its servers' start.
 func TestTwoKits(t *testing.T) {
-	t.Parallel()
 	e := newEngine(t, 222)
 	before := e.everything()
 	one, other := newStackKit(t, e, "127.0.0.1"), newStackKit(t, e, "127.0.0.1")
@@ -129,7 +128,6 @@ func (k *stackKit) sees(registered int) {
 // the clinic's port answers, not even to somebody who knows the containers' addresses, and the password that
 // every DHIS2 begins with does not log in.
 func TestClinicPortAlone(t *testing.T) {
-	t.Parallel()
 	e := newEngine(t, 223)
 	neighbour := newNeighbour(t, "10.99.223.1", "10.99.223.2")
 	quiet := neighbour.openPorts("10.99.223.1")

@@ -89,7 +89,6 @@ func system(t *testing.T, name string, arguments ...string) string {
 // kernel's page cache survives that. That a database which does not sync loses patients here is tried last: else
 // the test would prove nothing.
 func TestSoakPowerCut(t *testing.T) {
-	t.Parallel()
 	e := newEngine(t, 221)
 	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
 		t.Fatal(err)
