@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Scope is what a kit carries, by uids. Everything at and below OrgUnits belongs to it.
@@ -38,38 +40,38 @@ func (l *Look) Changed(ctx context.Context, since Mark, scope Scope) iter.Seq2[C
 		}
 		parameters := []any{list(scope.Programs), list(scope.TrackedEntityTypes), list(scope.DataSets), list(scope.OrgUnits), int64(since.Oldest & 0xffffffff)}
 		for _, tables := range l.layout.roots {
-			fail := func(err error) {
-				yield(Changed{}, fmt.Errorf("cannot read the kit's database for changes of kind %s: %w", tables.kind, err))
-			}
-			rows, err := l.tx.Query(ctx, tables.changedQuery(), parameters...)
-			if err != nil {
-				fail(err)
-				return
-			}
-			for rows.Next() {
+			more, err := l.each(ctx, func(rows pgx.Rows) (bool, error) {
 				var raw string
 				found := Changed{}
-				if err = rows.Scan(&raw, &found.InScope); err == nil {
+				err := rows.Scan(&raw, &found.InScope)
+				if err == nil {
 					found.Root, err = l.layout.root(tables.kind, raw)
 				}
-				if err != nil {
-					break
-				}
-				if !yield(found, nil) {
-					rows.Close()
-					return
-				}
-			}
-			rows.Close()
-			if err == nil {
-				err = rows.Err()
-			}
+				return err == nil && yield(found, nil), err
+			}, tables.changedQuery(), parameters...)
 			if err != nil {
-				fail(err)
+				yield(Changed{}, fmt.Errorf("cannot read the kit's database for changes of kind %s: %w", tables.kind, err))
+			}
+			if !more {
 				return
 			}
 		}
 	}
+}
+
+// each reads the rows of a query until visit wants no more, and tells whether it wants more of another.
+func (l *Look) each(ctx context.Context, visit func(pgx.Rows) (more bool, err error), query string, parameters ...any) (more bool, err error) {
+	rows, err := l.tx.Query(ctx, query, parameters...)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if more, err := visit(rows); err != nil || !more {
+			return false, err
+		}
+	}
+	return rows.Err() == nil, rows.Err()
 }
 
 // list makes an empty array of nil, which would be null.

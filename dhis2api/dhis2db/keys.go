@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Key is a root that is there, and which rows it consists of.
@@ -20,30 +22,15 @@ type Key struct {
 func (l *Look) Keys(ctx context.Context) iter.Seq2[Key, error] {
 	return func(yield func(Key, error) bool) {
 		for _, tables := range l.layout.roots {
-			fail := func(err error) {
+			more, err := l.each(ctx, func(rows pgx.Rows) (bool, error) {
+				key := Key{Kind: tables.kind}
+				err := rows.Scan(&key.Name, &key.Rows)
+				return err == nil && yield(key, nil), err
+			}, tables.keysQuery())
+			if err != nil {
 				yield(Key{}, fmt.Errorf("cannot read the keys of kind %s from the kit's database: %w", tables.kind, err))
 			}
-			rows, err := l.tx.Query(ctx, tables.keysQuery())
-			if err != nil {
-				fail(err)
-				return
-			}
-			for rows.Next() {
-				key := Key{Kind: tables.kind}
-				if err = rows.Scan(&key.Name, &key.Rows); err != nil {
-					break
-				}
-				if !yield(key, nil) {
-					rows.Close()
-					return
-				}
-			}
-			rows.Close()
-			if err == nil {
-				err = rows.Err()
-			}
-			if err != nil {
-				fail(err)
+			if !more {
 				return
 			}
 		}
