@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -289,7 +290,7 @@ func (w *world) defaultCombo() map[string]any {
 func (w *world) patient(name string, attributes map[string]string) *dhis2api.TrackedEntity {
 	p := &dhis2api.TrackedEntity{TrackedEntity: w.id(name), TrackedEntityType: w.id("patient"), OrgUnit: w.id("soloy")}
 	attributes["firstName"] = name
-	for _, attribute := range slices.Sorted(keys(attributes)) {
+	for _, attribute := range slices.Sorted(maps.Keys(attributes)) {
 		p.Attributes = append(p.Attributes, dhis2api.Attribute{Attribute: w.id(attribute), Value: attributes[attribute]})
 	}
 	p.Enrollments = []*dhis2api.Enrollment{{
@@ -328,7 +329,7 @@ func (w *world) clinicDay() {
 	w.local = w.connect(orchestrator.Local, w.local.BaseURL())
 	change := func(name string, values map[string]string) *dhis2api.TrackedEntity {
 		p := &dhis2api.TrackedEntity{TrackedEntity: w.id(name), TrackedEntityType: w.id("patient"), OrgUnit: w.id("soloy")}
-		for _, attribute := range slices.Sorted(keys(values)) {
+		for _, attribute := range slices.Sorted(maps.Keys(values)) {
 			p.Attributes = append(p.Attributes, dhis2api.Attribute{Attribute: w.id(attribute), Value: values[attribute]})
 		}
 		return p
@@ -531,7 +532,7 @@ func (w *world) send(client *dhis2api.Client, payload dhis2api.TrackerPayload, s
 func (w *world) values(client *dhis2api.Client, period string, values map[string]string) {
 	w.t.Helper()
 	var set dhis2api.DataValueSet
-	for _, element := range slices.Sorted(keys(values)) {
+	for _, element := range slices.Sorted(maps.Keys(values)) {
 		set.DataValues = append(set.DataValues, &dhis2api.DataValue{DataElement: w.id(element), Period: period, OrgUnit: w.id("soloy"), Value: values[element]})
 	}
 	r, err := client.ImportDataValues(w.t.Context(), set, dhis2api.DataValueImportOptions{})
@@ -668,16 +669,6 @@ func (w *world) cleanUpAt(ctx context.Context, client *dhis2api.Client) error {
 		return fmt.Errorf("the server keeps %s", strings.Join(kept, ", "))
 	}
 	return nil
-}
-
-func keys[V any](m map[string]V) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 func asJSON(v any) string {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -157,7 +158,7 @@ type tablets struct {
 // that it is stored: what a tablet does as long as a record is not green.
 func (k *stackKit) work(ctx context.Context, day <-chan struct{}, number int, all *tablets, patients map[string]*dhis2api.TrackedEntity) {
 	var client *dhis2api.Client
-	for _, name := range slices.Sorted(keys(patients)) {
+	for _, name := range slices.Sorted(maps.Keys(patients)) {
 		select {
 		case <-day:
 			return
@@ -272,7 +273,7 @@ func TestSoakClinicDay(t *testing.T) {
 		working.Go(func() { k.work(ctx, day, number, all, patients) })
 	}
 	for range rounds {
-		names := slices.Sorted(keys(k.troubles()))
+		names := slices.Sorted(maps.Keys(k.troubles()))
 		k.random.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 		for _, name := range names {
 			time.Sleep(time.Duration(500+k.random.IntN(3000)) * time.Millisecond)

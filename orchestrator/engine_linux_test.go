@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -277,21 +278,12 @@ func (e *engine) processes(program string) []int {
 	for again := true; again; { // children, and theirs
 		again = false
 		for pid, parent := range parents {
-			if contains(ours, parent) && !contains(ours, pid) {
+			if slices.Contains(ours, parent) && !slices.Contains(ours, pid) {
 				ours, again = append(ours, pid), true
 			}
 		}
 	}
 	return ours
-}
-
-func contains(pids []int, pid int) bool {
-	for _, one := range pids {
-		if one == pid {
-			return true
-		}
-	}
-	return false
 }
 
 // remove takes the engine and all that it held away.

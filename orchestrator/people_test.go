@@ -3,6 +3,7 @@ package orchestrator_test
 import (
 	"encoding/csv"
 	"errors"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,7 +26,7 @@ func TestPeople(t *testing.T) {
 		t.Errorf("the first prepare: %s", diff)
 	}
 	first := w.peopleFile()
-	if diff := cmp.Diff([]string{w.username("lidia"), w.username("marta")}, slices.Sorted(keys(first))); diff != "" {
+	if diff := cmp.Diff([]string{w.username("lidia"), w.username("marta")}, slices.Sorted(maps.Keys(first))); diff != "" {
 		t.Errorf("people in the file: %s", diff)
 	}
 	w.expectLogin("lidia", first[w.username("lidia")], true)
