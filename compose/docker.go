@@ -178,8 +178,24 @@ func (d docker) networks(ctx context.Context, project string) ([]observedNetwork
 	return found, err
 }
 
+// persistently tries three times what the engine could not do for the packet filter: another engine, or a
+// firewall that is just being loaded, changes the same rules at the same moment.
+func persistently(ctx context.Context, do func() error) error {
+	for try := 1; ; try++ {
+		err := do()
+		if err == nil || try == 3 || !strings.Contains(err.Error(), "iptables failed") {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
 // createNetwork relies on the client, which asks engines before API 1.44 to refuse a name that exists.
-func (d docker) createNetwork(ctx context.Context, name string, config types.NetworkConfig, labels map[string]string) (string, error) {
+func (d docker) createNetwork(ctx context.Context, name string, config types.NetworkConfig, labels map[string]string) error {
 	options := network.CreateOptions{Driver: "bridge", Internal: config.Internal, Options: config.DriverOpts, Labels: labels}
 	for _, pool := range config.Ipam.Config {
 		if options.IPAM == nil {
@@ -187,14 +203,17 @@ func (d docker) createNetwork(ctx context.Context, name string, config types.Net
 		}
 		options.IPAM.Config = append(options.IPAM.Config, network.IPAMConfig{Subnet: pool.Subnet, IPRange: pool.IPRange, Gateway: pool.Gateway})
 	}
-	answer, err := d.api.NetworkCreate(ctx, name, options)
-	return answer.ID, err
+	return persistently(ctx, func() error {
+		_, err := d.api.NetworkCreate(ctx, name, options)
+		return err
+	})
 }
 
 // removeNetwork removes a network of ours. An engine that was killed may remember endpoints of containers
 // that are gone: they are cut off.
 func (d docker) removeNetwork(ctx context.Context, id string) error {
-	err := d.api.NetworkRemove(ctx, id)
+	remove := func() error { return d.api.NetworkRemove(ctx, id) }
+	err := persistently(ctx, remove)
 	if err == nil || cerrdefs.IsNotFound(err) {
 		return nil
 	}
@@ -210,7 +229,7 @@ func (d docker) removeNetwork(ctx context.Context, id string) error {
 			return errors.Join(err, failed)
 		}
 	}
-	if err := d.api.NetworkRemove(ctx, id); err != nil && !cerrdefs.IsNotFound(err) {
+	if err := persistently(ctx, remove); err != nil && !cerrdefs.IsNotFound(err) {
 		return err
 	}
 	return nil
@@ -364,7 +383,7 @@ func (d docker) copy(ctx context.Context, id, directory string, archive io.Reade
 }
 
 func (d docker) start(ctx context.Context, id string) error {
-	return d.api.ContainerStart(ctx, id, container.StartOptions{})
+	return persistently(ctx, func() error { return d.api.ContainerStart(ctx, id, container.StartOptions{}) })
 }
 
 // stop waits as long as the container was made to be given.

@@ -52,19 +52,3 @@ func (e *Engine) Destroy(ctx context.Context, project string) error {
 	}
 	return nil
 }
-
-// Restart stops a service's container gently and starts it again, and ends as soon as it is started. A
-// service without a container is a *ServiceError.
-func (e *Engine) Restart(ctx context.Context, project, service string) error {
-	container, err := e.find(ctx, project, service)
-	if err != nil {
-		return err
-	}
-	if err := e.docker.stop(ctx, container.id); err != nil {
-		return fmt.Errorf("stopping %s: %w", container.name, err)
-	}
-	if err := e.docker.start(ctx, container.id); err != nil {
-		return fmt.Errorf("starting %s: %w", container.name, err)
-	}
-	return nil
-}

@@ -101,9 +101,9 @@ func (x *executor) do(ctx context.Context, step operation) error {
 	case removeContainer:
 		err = x.docker.remove(ctx, id)
 	case removeNetwork:
-		err = persistently(ctx, func() error { return x.docker.removeNetwork(ctx, id) })
+		err = x.docker.removeNetwork(ctx, id)
 	case createNetwork:
-		err = persistently(ctx, func() error { return x.createNetwork(ctx, step) })
+		err = x.createNetwork(ctx, step)
 	case createVolume:
 		labels := x.stack.volumeLabels(step.key, x.stack.volumeMajor(step.key, x.seen.images))
 		err = x.docker.createVolume(ctx, step.name, x.stack.project.Volumes[step.key], labels)
@@ -114,7 +114,7 @@ func (x *executor) do(ctx context.Context, step operation) error {
 	case copyFiles:
 		err = x.copyFiles(ctx, id, step.key)
 	case startContainer:
-		err = persistently(ctx, func() error { return x.start(ctx, id, step.key) })
+		err = x.start(ctx, id, step.key)
 	case awaitHealth:
 		return x.await(ctx, id, step.key)
 	}
@@ -124,29 +124,12 @@ func (x *executor) do(ctx context.Context, step operation) error {
 	return nil
 }
 
-// persistently tries three times what the engine could not do for the packet filter: another engine, or a
-// firewall that is just being loaded, changes the same rules at the same moment.
-func persistently(ctx context.Context, do func() error) error {
-	for try := 1; ; try++ {
-		err := do()
-		if err == nil || try == 3 || !strings.Contains(err.Error(), "iptables failed") {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
-}
-
 func (x *executor) createNetwork(ctx context.Context, step operation) error {
 	hash, err := x.stack.networkHash(step.key)
 	if err != nil {
 		return err
 	}
-	_, err = x.docker.createNetwork(ctx, step.name, x.stack.project.Networks[step.key], x.stack.networkLabels(step.key, hash))
-	return err
+	return x.docker.createNetwork(ctx, step.name, x.stack.project.Networks[step.key], x.stack.networkLabels(step.key, hash))
 }
 
 func (x *executor) createContainer(ctx context.Context, step operation) error {

@@ -94,9 +94,7 @@ func TestUpMends(t *testing.T) {
 		{"both containers were killed", func() { cli(t.Context(), t, engine, "kill", dhis2, postgres) }, nil},
 		{"the engine has started dhis2 before postgres", func() {
 			cli(t.Context(), t, engine, "stop", postgres)
-			if err := engine.Restart(t.Context(), project, "dhis2"); err != nil {
-				t.Fatal(err)
-			}
+			cli(t.Context(), t, engine, "restart", dhis2)
 		}, nil},
 		{"a container was removed", func() { cli(t.Context(), t, engine, "rm", "-f", dhis2) }, []string{"dhis2"}},
 		{"a container was paused", func() { cli(t.Context(), t, engine, "pause", dhis2) }, []string{"dhis2"}},
