@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -341,13 +340,7 @@ func TestDecisionsThroughTrouble(t *testing.T) {
 }
 
 func decidedThroughTrouble(t *testing.T, trouble dhis2sim.Fault, at int) (ended bool) {
-	server, err := dhis2sim.New(dhis2sim.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	listening := httptest.NewServer(server)
-	t.Cleanup(listening.Close)
-	w := newWorld(t, listening.URL, simulated(t, "2.42.5.2"), "")
+	server, w := newTroubledWorld(t)
 	first := w.dispute()
 	path := w.decisions(map[int]string{
 		w.conflict(first, "Ana", "phone"): "local", w.conflict(first, "Berta", "phone"): "central", w.conflict(first, "Carlos", "phone"): "=6333-0003",
@@ -361,7 +354,7 @@ func decidedThroughTrouble(t *testing.T, trouble dhis2sim.Fault, at int) (ended 
 		return count >= at
 	}
 	remove := server.Inject(trouble)
-	_, err = w.tryReconcile(orchestrator.ReconcileOptions{Decisions: path, Who: "maria"})
+	_, err := w.tryReconcile(orchestrator.ReconcileOptions{Decisions: path, Who: "maria"})
 	remove()
 	if err == nil {
 		return true

@@ -32,19 +32,31 @@ func TestReconcileThroughTrouble(t *testing.T) {
 	}
 }
 
-func throughTrouble(t *testing.T, trouble dhis2sim.Fault) {
-	server, err := dhis2sim.New(dhis2sim.Options{})
+// newTroubledWorld is a world whose central can be troubled.
+func newTroubledWorld(t *testing.T) (central *dhis2sim.Server, w *world) {
+	t.Helper()
+	central, err := dhis2sim.New(dhis2sim.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	listening := httptest.NewServer(server)
+	listening := httptest.NewServer(central)
 	t.Cleanup(listening.Close)
-	w := newWorld(t, listening.URL, simulated(t, "2.42.5.2"), "")
+	return central, newWorld(t, listening.URL, simulated(t, "2.42.5.2"), "")
+}
+
+// outAndBack is a trip up to reconcile, with a day at both ends.
+func (w *world) outAndBack() {
+	w.t.Helper()
 	w.setUp()
 	w.patientsAtCentral()
 	w.prepare()
 	w.clinicDay()
 	w.meanwhileAtCentral()
+}
+
+func throughTrouble(t *testing.T, trouble dhis2sim.Fault) {
+	server, w := newTroubledWorld(t)
+	w.outAndBack()
 
 	// Every import of every run goes wrong twice in a row, then goes through; so the client's own patience is
 	// not enough, and whole runs fail.
@@ -99,18 +111,8 @@ func TestReconcileInterrupted(t *testing.T) {
 
 // interrupted stops a reconcile at a request to central; it returns true when there were not that many.
 func interrupted(t *testing.T, at int) (ended bool) {
-	server, err := dhis2sim.New(dhis2sim.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	listening := httptest.NewServer(server)
-	t.Cleanup(listening.Close)
-	w := newWorld(t, listening.URL, simulated(t, "2.42.5.2"), "")
-	w.setUp()
-	w.patientsAtCentral()
-	w.prepare()
-	w.clinicDay()
-	w.meanwhileAtCentral()
+	server, w := newTroubledWorld(t)
+	w.outAndBack()
 
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -123,7 +125,7 @@ func interrupted(t *testing.T, at int) (ended bool) {
 		return count >= at
 	}})
 	kit := w.open()
-	_, err = kit.Reconcile(ctx, orchestrator.ReconcileOptions{})
+	_, err := kit.Reconcile(ctx, orchestrator.ReconcileOptions{})
 	remove()
 	if closing := kit.Close(); closing != nil {
 		t.Fatal(closing)
