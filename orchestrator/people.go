@@ -74,7 +74,7 @@ func peopleOf(metadata snapshot.Metadata, now time.Time) ([]person, error) {
 
 // noteAccounts notes, before the metadata is loaded, whose accounts the kit does not have: loading makes them,
 // and nobody can log in to them until they are given a password. Whoever has an account already keeps it as it
-// is (design decision 8).
+// is.
 func (p *preparation) noteAccounts(ctx context.Context, metadata snapshot.Metadata) error {
 	server, err := snapshot.IdentifyServer(ctx, p.local)
 	if err != nil {

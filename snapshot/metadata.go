@@ -83,7 +83,7 @@ func objectID(object json.RawMessage) string {
 }
 
 // neverCloned tells whether a class stays behind whatever it holds: what would make the kit act towards
-// other machines on its own, credentials, the server's own records, and files (design decision 13).
+// other machines on its own, credentials, the server's own records, and files.
 func neverCloned(class string) bool {
 	switch class {
 	case "system", "date",

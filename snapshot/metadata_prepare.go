@@ -60,7 +60,7 @@ type Role struct {
 //     within expressions and custom forms;
 //   - the account in use and its roles are left out, whether they are the same by uid or by name, and users
 //     whom the target has under another uid; references point to the target's own;
-//   - classes that are never cloned are left out (design decision 13), custom icons, which go their own way, and
+//   - classes that are never cloned are left out, custom icons, which go their own way, and
 //     objects that the target refuses.
 //
 // Objects keep m's order. An error names the object that is not JSON.
