@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +12,6 @@ import (
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api/dhis2db"
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot"
-	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
 )
 
 // The documents of the snapshot: the metadata, the settings, the org units that records merely name.
@@ -226,70 +222,6 @@ func (p *preparation) run(ctx context.Context) (*PrepareReceipt, error) {
 	return p.receipt, nil
 }
 
-// take writes the taken face, unless an earlier run did.
-func (p *preparation) take(ctx context.Context) error {
-	w, err := snapshot.OpenWriter(p.trip.snapshotDir(), snapshot.Taken, p.keys, p.about, snapshot.WriterOptions{Now: p.kit.options.Now})
-	var mismatch *snapshot.MismatchError
-	if errors.As(err, &mismatch) {
-		// fieldkit.yaml or central changed since the interrupted run: what that took is of no use.
-		p.kit.options.Progress.Note(fmt.Sprintf("beginning trip %s again: %v", p.trip.id, mismatch))
-		if err := errors.Join(snapshot.Discard(p.trip.snapshotDir(), snapshot.Loaded), snapshot.Discard(p.trip.snapshotDir(), snapshot.Taken), p.trip.forgetMark(ctx)); err != nil {
-			return err
-		}
-		w, err = snapshot.OpenWriter(p.trip.snapshotDir(), snapshot.Taken, p.keys, p.about, snapshot.WriterOptions{Now: p.kit.options.Now})
-	}
-	if errors.Is(err, snapshot.ErrFinished) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	p.scope = w.Scope()
-	return errors.Join(p.takeInto(ctx, w), w.Close())
-}
-
-func (p *preparation) takeInto(ctx context.Context, w *snapshot.Writer) error {
-	if err := p.takeMetadata(ctx, w); err != nil {
-		return err
-	}
-	mentioned := map[string]bool{}
-	err := snapshot.Take(ctx, p.central, w, snapshot.TakeOptions{
-		Progress: p.progress("taking"), Warn: p.warn, Mentioned: func(orgUnit string) { mentioned[orgUnit] = true },
-	})
-	if err != nil {
-		return err
-	}
-	units, err := snapshot.TakeMentionedUnits(ctx, p.central, w.Scope(), slices.Sorted(maps.Keys(mentioned)))
-	if err != nil {
-		return err
-	}
-	if err := w.Document(unitsName, func(out io.Writer) error { return json.NewEncoder(out).Encode(units) }); err != nil {
-		return err
-	}
-	return w.Finish()
-}
-
-// takeMetadata takes the metadata, and the settings that go with it, unless an earlier run did.
-func (p *preparation) takeMetadata(ctx context.Context, w *snapshot.Writer) error {
-	documents := slices.DeleteFunc(w.Parts(), func(part snapshot.Part) bool { return part.Kind != snapshot.Document })
-	if len(documents) >= 2 {
-		return nil
-	}
-	p.kit.options.Progress.Step("taking metadata")
-	metadata, err := snapshot.TakeMetadata(ctx, p.central, w.Scope())
-	if err != nil {
-		return err
-	}
-	settings, err := snapshot.TakeSettings(ctx, p.central, metadata)
-	if err != nil {
-		return err
-	}
-	if err := w.Document(metadataName, func(out io.Writer) error { return json.NewEncoder(out).Encode(metadata) }); err != nil {
-		return err
-	}
-	return w.Document(settingsName, func(out io.Writer) error { return json.NewEncoder(out).Encode(settings) })
-}
-
 // progress tells the kit's progress how far a stream is.
 func (p *preparation) progress(verb string) func(snapshot.Progress) {
 	step := ""
@@ -309,110 +241,6 @@ func (p *preparation) warn(err error) {
 	}
 	p.receipt.Warnings = append(p.receipt.Warnings, text)
 	p.kit.options.Progress.Note(text)
-}
-
-// load gives local what was taken and writes the loaded face: all that local then holds of the scope, what
-// stood there before included.
-func (p *preparation) load(ctx context.Context) error {
-	taken, err := snapshot.Open(p.trip.snapshotDir(), p.keys)
-	if err != nil {
-		return err
-	}
-	if taken.Manifest().Finished(snapshot.Loaded) {
-		return nil
-	}
-	if err := p.carry(ctx); err != nil {
-		return err
-	}
-	if err := p.loadMetadata(ctx, taken); err != nil {
-		return err
-	}
-	server, err := snapshot.IdentifyServer(ctx, p.local)
-	if err != nil {
-		return err
-	}
-	me, err := p.local.Me(ctx)
-	if err != nil {
-		return err
-	}
-	p.receipt.Local = server
-	about := snapshot.About{Scope: p.scope, Server: server, Account: me.Username}
-	w, err := snapshot.OpenWriter(p.trip.snapshotDir(), snapshot.Loaded, p.keys, about, snapshot.WriterOptions{Now: p.kit.options.Now})
-	if err != nil {
-		return err
-	}
-	return errors.Join(p.loadInto(ctx, taken, w), w.Close())
-}
-
-func (p *preparation) loadMetadata(ctx context.Context, taken *snapshot.Snapshot) error {
-	p.kit.options.Progress.Step("loading metadata")
-	metadata, err := metadataOf(taken)
-	if err != nil {
-		return err
-	}
-	if err := p.noteAccounts(ctx, metadata); err != nil {
-		return err
-	}
-	settings, err := settingsOf(taken)
-	if err != nil {
-		return err
-	}
-	changes, err := settings.LoadSystem(ctx, p.local)
-	if err != nil {
-		return err
-	}
-	for _, change := range changes {
-		p.kit.options.Progress.Note(fmt.Sprintf("the kit's setting %s was %q and is %q now, as at central", change.Key, change.Was, change.Is))
-	}
-	if p.receipt.Metadata, err = snapshot.LoadMetadata(ctx, p.local, metadata, p.scope); err != nil {
-		return err
-	}
-	for _, refused := range p.receipt.Metadata.Refused {
-		p.warn(fmt.Errorf("the kit does not take %s %s: %s %s", refused.Class, refused.UID, refused.Code, refused.Reason))
-	}
-	for _, missing := range p.receipt.Metadata.Missing {
-		p.warn(fmt.Errorf("the kit took %s %s and does not show it", missing.Class, missing.ID))
-	}
-	for _, differing := range p.receipt.Metadata.Differing {
-		p.warn(fmt.Errorf("the kit took %s %s and gives it back otherwise", differing.Class, differing.ID))
-	}
-	// A session keeps the org units that its account had when it began: begin another.
-	if p.local, err = p.kit.connectLocal(ctx); err != nil {
-		return err
-	}
-	if err := p.givePasswords(ctx, metadata); err != nil {
-		return err
-	}
-	return settings.LoadUsers(ctx, p.local, p.newcomers)
-}
-
-func (p *preparation) loadInto(ctx context.Context, taken *snapshot.Snapshot, w *snapshot.Writer) error {
-	skip, err := carriedRefs(ctx, p.trip.journal)
-	if err != nil {
-		return err
-	}
-	p.receipt.Carried = len(skip)
-	p.kit.options.Progress.Step("loading")
-	options := snapshot.LoadOptions{
-		Skip: func(ref merge.Ref) bool { return skip[ref] }, Central: p.central, Defaults: p.receipt.Metadata.Defaults,
-		Progress: func(at snapshot.LoadProgress) {
-			p.kit.options.Progress.Count("objects loaded", at.AllDone, at.AllTotal)
-		},
-	}
-	p.markBeforeLoad(ctx)
-	if p.receipt.Load, err = snapshot.Load(ctx, taken, p.local, w, options); err != nil {
-		return err
-	}
-	if err := p.noteMark(ctx); err != nil {
-		return err
-	}
-	if err := snapshot.Take(ctx, p.local, w, snapshot.TakeOptions{Progress: p.progress("reading back"), Warn: p.warn}); err != nil {
-		return err
-	}
-	if err := p.settleMark(ctx); err != nil {
-		return err
-	}
-	return w.Finish()
 }
 
 // compare holds the two faces against each other.

@@ -1,0 +1,51 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dhis2-fieldkit/fieldkit/snapshot"
+)
+
+// loadMetadata gives local the metadata, the settings and the people that were taken.
+func (p *preparation) loadMetadata(ctx context.Context, taken *snapshot.Snapshot) error {
+	p.kit.options.Progress.Step("loading metadata")
+	metadata, err := metadataOf(taken)
+	if err != nil {
+		return err
+	}
+	if err := p.noteAccounts(ctx, metadata); err != nil {
+		return err
+	}
+	settings, err := settingsOf(taken)
+	if err != nil {
+		return err
+	}
+	changes, err := settings.LoadSystem(ctx, p.local)
+	if err != nil {
+		return err
+	}
+	for _, change := range changes {
+		p.kit.options.Progress.Note(fmt.Sprintf("the kit's setting %s was %q and is %q now, as at central", change.Key, change.Was, change.Is))
+	}
+	if p.receipt.Metadata, err = snapshot.LoadMetadata(ctx, p.local, metadata, p.scope); err != nil {
+		return err
+	}
+	for _, refused := range p.receipt.Metadata.Refused {
+		p.warn(fmt.Errorf("the kit does not take %s %s: %s %s", refused.Class, refused.UID, refused.Code, refused.Reason))
+	}
+	for _, missing := range p.receipt.Metadata.Missing {
+		p.warn(fmt.Errorf("the kit took %s %s and does not show it", missing.Class, missing.ID))
+	}
+	for _, differing := range p.receipt.Metadata.Differing {
+		p.warn(fmt.Errorf("the kit took %s %s and gives it back otherwise", differing.Class, differing.ID))
+	}
+	// A session keeps the org units that its account had when it began: begin another.
+	if p.local, err = p.kit.connectLocal(ctx); err != nil {
+		return err
+	}
+	if err := p.givePasswords(ctx, metadata); err != nil {
+		return err
+	}
+	return settings.LoadUsers(ctx, p.local, p.newcomers)
+}
