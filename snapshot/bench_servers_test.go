@@ -1,0 +1,181 @@
+package snapshot
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+)
+
+// The benchmarks measure against a simulated server in a process of its own, or against those that
+// FIELDKIT_BENCH_CENTRAL and FIELDKIT_BENCH_LOCAL name: servers to play with (account admin:district), for they are
+// given the clinic's metadata and as many patients as it takes.
+
+const (
+	benchProgram = "xIkcI00xjZE"
+	benchRoot    = "zDtBfyIHGje"
+)
+
+// benchNumber is a number from the environment.
+func benchNumber(variable string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(variable)); err == nil && n > 0 {
+		return n
+	}
+	return otherwise
+}
+
+// benchServer is a server with the clinic's metadata and nothing else of ours, and whether it is a real one. The
+// flags are for a simulated one.
+func benchServer(b *testing.B, variable string, flags ...string) (url string, isReal bool) {
+	b.Helper()
+	if url = os.Getenv(variable); url == "" {
+		url = simulatedProcess(b, flags...)
+	} else {
+		isReal = true
+	}
+	client := benchClient(b, url, nil)
+	metadata, err := os.ReadFile("../dhis2api/testdata/clinic/metadata.json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	report, err := client.ImportMetadata(b.Context(), bytes.NewReader(metadata), dhis2api.MetadataImportOptions{})
+	if err != nil || len(report.Problems) > 0 {
+		b.Fatalf("clinic metadata: %v %+v", err, report)
+	}
+	me, err := client.Me(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	units := []string{benchRoot}
+	if err := client.SetUserUnits(b.Context(), me.ID, dhis2api.UserUnits{Capture: units, View: units, Search: units}); err != nil {
+		b.Fatal(err)
+	}
+	return url, isReal
+}
+
+// simulatedProcess runs the simulated server as a program of its own, so that its work is not in our process, and
+// returns its address.
+func simulatedProcess(b *testing.B, flags ...string) string {
+	b.Helper()
+	program := filepath.Join(b.TempDir(), "dhis2sim")
+	if out, err := exec.CommandContext(b.Context(), "go", "build", "-o", program, "../cmd/dhis2sim").CombinedOutput(); err != nil {
+		b.Fatalf("go build: %v\n%s", err, out)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(b.Context()))
+	server := exec.CommandContext(ctx, program, append([]string{"-listen", "127.0.0.1:0"}, flags...)...)
+	out, err := server.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	server.Stderr = server.Stdout
+	if err := server.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		cancel()
+		_ = server.Wait() // killed: that is the point
+	})
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if url := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(lines.Text()); url != "" {
+			return url
+		}
+	}
+	b.Fatal("the simulated server said no address")
+	return ""
+}
+
+// benchClient is a client with a session of its own whose requests go through transport, unless that is nil.
+func benchClient(b *testing.B, url string, transport http.RoundTripper) *dhis2api.Client {
+	b.Helper()
+	options := dhis2api.Options{}
+	if transport != nil {
+		options.HTTPClient = &http.Client{Transport: transport}
+	}
+	client, err := dhis2api.Connect(b.Context(), url, dhis2api.Credentials{Username: "admin", Password: "district"}, options)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return client
+}
+
+// benchMarker marks the uids and the unique values of one crowd of patients, so that the same crowd can be had again
+// under other uids.
+func benchMarker(n int) string { return fmt.Sprintf("Q%cv%c", 'a'+n/26, 'a'+n%26) }
+
+// benchPatient is a patient of the clinic as a visit leaves one: enrolled, seen at three stations.
+func benchPatient(marker string, n int) *dhis2api.TrackedEntity {
+	uid := func(kind string) string { return fmt.Sprintf("%s%s%06d", kind, marker, n) }
+	units := []string{"P1J4eyjXQeT", "pt1tlNJMGea", "NAcHEVPrf2A", "YHa4SyAIFQk"}
+	unit := units[n%len(units)]
+	person := uid("P")
+	event := func(kind, stage string, values ...string) *dhis2api.Event {
+		e := &dhis2api.Event{
+			Event: uid(kind), Program: benchProgram, ProgramStage: stage, Enrollment: uid("N"), TrackedEntity: person, OrgUnit: unit,
+			Status: "COMPLETED", OccurredAt: "2026-10-02T00:00:00.000", CompletedAt: "2026-10-02T00:00:00.000",
+		}
+		for pair := range slices.Chunk(values, 2) {
+			e.DataValues = append(e.DataValues, dhis2api.EventDataValue{DataElement: pair[0], Value: pair[1]})
+		}
+		return e
+	}
+	return &dhis2api.TrackedEntity{
+		TrackedEntity: person, TrackedEntityType: "ig1m3E2NSOb", OrgUnit: unit,
+		Attributes: []dhis2api.Attribute{
+			{Attribute: "GoX1JP83DWF", Value: fmt.Sprintf("Ana María %d", n)}, {Attribute: "k0aoyOGu3L2", Value: fmt.Sprintf("Ábrego %d", n%97)},
+			{Attribute: "cHsNSVWvjuJ", Value: fmt.Sprintf("19%02d-02-03", n%80+10)}, {Attribute: "roHIpaSBGyX", Value: fmt.Sprintf("SEX_%d", n%3+1)},
+			{Attribute: "QSE0SDVStuG", Value: fmt.Sprintf("%s-%d", marker, n)}, {Attribute: "AxEFHTvb07i", Value: fmt.Sprintf("+507%08d", n)},
+			{Attribute: "aCvpmbJNoty", Value: "Río Caña"},
+		},
+		Enrollments: []*dhis2api.Enrollment{{
+			Enrollment: uid("N"), TrackedEntity: person, Program: benchProgram, OrgUnit: unit, Status: "ACTIVE",
+			EnrolledAt: "2026-10-02T00:00:00.000", OccurredAt: "2026-10-02T00:00:00.000",
+			Notes: []dhis2api.Note{{Note: uid("M"), Value: "Came by boat"}},
+			Events: []*dhis2api.Event{
+				event("E", "m9JW68Avdyx", "SHUMZIdrf6Y", fmt.Sprintf("%d.5", 40+n%50), "J837zyhoZKy", "163", "z0yQ1hh25FC", "36.5",
+					"dfEWQ3KY64w", "120", "JahFmUbR8od", fmt.Sprintf("TRIAGE_%d", n%3+1)),
+				event("F", "nZrv0BgEY2b", "lEZ8ezLq03e", fmt.Sprintf("DX_%d", n%10+1), "mVXpUJrUGop", "Cough for a week, no fever; lungs clear.",
+					"Gb6YVv2JBte", "false", "MYywn1OKDan", "2026-11-02"),
+				event("G", "VjWz0burhoQ", "ML7ZbiVLLpZ", fmt.Sprintf("MED_%d", n%10+1), "Scv6YvzhSPX", "20", "dLHlQZa1tWd", "true"),
+			},
+		}},
+	}
+}
+
+// benchAbout is about the clinic's programme and nothing else.
+func benchAbout() About {
+	return About{
+		Scope: &Scope{
+			Wanted:   Wanted{OrgUnits: []string{benchRoot}},
+			OrgUnits: []OrgUnit{{ID: benchRoot, Name: "Panamá", Path: "/" + benchRoot, Level: 1}},
+			Programs: []Program{{ID: benchProgram, Name: "Mobile clinic visit", Type: WithRegistration, TrackedEntityType: "ig1m3E2NSOb"}},
+		},
+		Account: "admin",
+	}
+}
+
+// benchKeys are keys that open what they wrote.
+func benchKeys(b *testing.B) *Keys {
+	b.Helper()
+	keys, _, err := WritingKeys(b.TempDir(), KeyOptions{Getenv: func(string) string { return "" }, ConfigDirectory: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return keys
+}
+
+// median of some figures; they are sorted by it.
+func median(figures []float64) float64 {
+	slices.Sort(figures)
+	return figures[len(figures)/2]
+}
