@@ -37,6 +37,9 @@ func (c Credentials) GoString() string { return c.String() }
 type Options struct {
 	// HTTPClient lends its Transport; redirects, cookies and timeouts are the Client's own.
 	HTTPClient *http.Client
+	// Through, unless nil, is given what the Client asks the server with and returns what it asks instead, such as
+	// one that remembers answers. What that answers itself is no traffic and waits for no turn.
+	Through func(http.RoundTripper) http.RoundTripper
 	// Now tells the time, time.Now when nil.
 	Now func() time.Time
 	// Sleep waits, or returns the context's error early; it waits really when nil.
@@ -103,6 +106,7 @@ type Client struct {
 	options Options
 	http    *http.Client
 	limiter *rate.Limiter // nil: no limit
+	meter   meter
 	login   login
 	info    Info
 	zone    *time.Location
@@ -132,7 +136,8 @@ func Connect(ctx context.Context, baseURL string, credentials Credentials, optio
 		return nil, err
 	}
 	options = options.withDefaults()
-	c := &Client{base: base, options: options, http: newHTTPClient(options.HTTPClient)}
+	c := &Client{base: base, options: options}
+	c.http = c.newHTTPClient()
 	c.login.credentials = credentials
 	c.login.turn = make(chan struct{}, 1)
 	if options.RequestsPerSecond > 0 {
@@ -172,23 +177,31 @@ func parseBase(baseURL string) (*url.URL, error) {
 	return base, nil
 }
 
-func newHTTPClient(given *http.Client) *http.Client {
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	if given != nil && given.Transport != nil {
-		client.Transport = given.Transport
-		return client
+// newHTTPClient makes what requests go through: what the options put there, their turn, and the line.
+func (c *Client) newHTTPClient() *http.Client {
+	through := http.RoundTripper(wire{c, c.transport()})
+	if c.options.Through != nil {
+		through = c.options.Through(through)
 	}
-	transport := &http.Transport{
+	return &http.Client{
+		Transport:     through,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func (c *Client) transport() http.RoundTripper {
+	if given := c.options.HTTPClient; given != nil && given.Transport != nil {
+		return given.Transport
+	}
+	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           c.meter.dialer((&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext),
 		ForceAttemptHTTP2:     true,
 		MaxIdleConnsPerHost:   8,
 		IdleConnTimeout:       30 * time.Second,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,
 	}
-	client.Transport = transport
-	return client
 }
 
 // meet asks for the system information until the server answers, within Options.ConnectTimeout, and follows a

@@ -215,9 +215,6 @@ func (c *Client) attempt(ctx context.Context, r *request) (*response, error) {
 
 // exchange makes the request once. Its error is one of the package's own.
 func (c *Client) exchange(ctx context.Context, r *request, authorize *session) (*response, error) {
-	if err := c.throttle(ctx); err != nil {
-		return nil, err
-	}
 	target := c.url(r.path)
 	target.RawQuery = r.query.Encode()
 	var body io.Reader
@@ -406,8 +403,12 @@ type silence struct {
 
 func watchSilence(ctx context.Context, limit time.Duration) (context.Context, *silence) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	return ctx, &silence{timer: time.AfterFunc(limit, func() { cancel(errSilence) }), limit: limit, cancel: cancel}
+	s := &silence{timer: time.AfterFunc(limit, func() { cancel(errSilence) }), limit: limit, cancel: cancel}
+	return context.WithValue(ctx, silenceKey{}, s), s
 }
+
+// silenceKey is where a request's context has its silence.
+type silenceKey struct{}
 
 func (s *silence) heard() { s.timer.Reset(s.limit) }
 
