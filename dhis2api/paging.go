@@ -15,9 +15,12 @@ import (
 // errEnd ends an ordered reading.
 var errEnd = errors.New("end")
 
-// ordered yields what produce makes of 0, 1, 2..., in that order, making up to ahead of them at the same time
-// while the caller works on one. It ends with produce's first error, which errEnd is not.
-func ordered[T any](ctx context.Context, ahead int, produce func(ctx context.Context, index int) (T, error)) iter.Seq2[T, error] {
+// ordered yields what produce makes of 0, 1, 2..., in that order, making some of them at the same time while the
+// caller works on one: as many as ahead says, which is told how many there were so far and the last of them. It
+// ends with produce's first error, which errEnd is not.
+func ordered[T any](
+	ctx context.Context, ahead func(received int, last T) int, produce func(ctx context.Context, index int) (T, error),
+) iter.Seq2[T, error] {
 	type result struct {
 		value T
 		err   error
@@ -38,7 +41,10 @@ func ordered[T any](ctx context.Context, ahead int, produce func(ctx context.Con
 				done <- result{value, err}
 			})
 		}
-		launch()
+		var none T
+		for range max(1, ahead(0, none)) {
+			launch()
+		}
 		for received := 1; ; received++ {
 			first := <-queue[0]
 			queue = queue[1:]
@@ -49,8 +55,7 @@ func ordered[T any](ctx context.Context, ahead int, produce func(ctx context.Con
 				yield(first.value, first.err)
 				return
 			}
-			// More at a time only when there proves to be more: most lists are short.
-			for len(queue) < min(ahead, received) {
+			for len(queue) < max(1, ahead(received, first.value)) {
 				launch()
 			}
 			if !yield(first.value, nil) {
@@ -136,7 +141,14 @@ func (r reader[T]) pages(ctx context.Context) iter.Seq2[Page[*T], error] {
 		return func(yield func(Page[*T], error) bool) { yield(Page[*T]{}, r.err) }
 	}
 	stride := newStride(r.size)
-	return ordered(ctx, r.client.options.Parallel, func(ctx context.Context, index int) (Page[*T], error) {
+	// Several at a time only when there proves to be more: most lists are short.
+	ahead := func(received int, last Page[*T]) int {
+		if len(last.Items) >= r.size {
+			return r.client.options.Parallel
+		}
+		return min(r.client.options.Parallel, received)
+	}
+	return ordered(ctx, ahead, func(ctx context.Context, index int) (Page[*T], error) {
 		number := r.first + index
 		items, err := r.page(ctx, number, stride)
 		if err != nil {

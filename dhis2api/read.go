@@ -218,7 +218,8 @@ func lookupOf[T any](ctx context.Context, c *Client, list string, uids []string,
 		return append(first, rest...), err
 	}
 	chunks := slices.Collect(slices.Chunk(uids, lookupSize))
-	answers := ordered(ctx, c.options.Parallel, func(ctx context.Context, index int) (Page[*T], error) {
+	ahead := func(int, Page[*T]) int { return c.options.Parallel }
+	answers := ordered(ctx, ahead, func(ctx context.Context, index int) (Page[*T], error) {
 		if index >= len(chunks) {
 			return Page[*T]{}, errEnd
 		}
