@@ -380,7 +380,9 @@ func aggregateJourney(t *testing.T, c *dhis2api.Client) {
 	}
 
 	completion := dhis2api.Completion{DataSet: monthly, Period: "202503", OrganisationUnit: clinic, Completed: true}
-	_, err = c.ImportCompletions(ctx, []*dhis2api.Completion{&completion}, dhis2api.DataValueImportOptions{})
+	other := completion
+	other.Period = "202502"
+	_, err = c.ImportCompletions(ctx, []*dhis2api.Completion{&completion, &other}, dhis2api.DataValueImportOptions{})
 	must(t, err)
 	completions := func() (count int) {
 		for got, err := range c.Completions(ctx, dhis2api.CompletionQuery{DataSets: []string{monthly}, Periods: []string{"202503"}, OrgUnits: []string{clinic}}) {
