@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
@@ -37,13 +38,21 @@ func (c *comparison) candidates(ctx context.Context, progress Progress) ([]root,
 		found[r] = true
 	}
 	c.found.Records = len(found)
-	roots := make([]root, 0, len(found))
-	for r := range found {
-		roots = append(roots, r)
+	roots := slices.Collect(maps.Keys(found))
+	// In the order of the snapshot's parts, so that neighbours are read together; a created root after all of them.
+	part := make(map[root]int, len(roots))
+	for _, r := range roots {
+		part[r] = len(c.loaded.parts)
 	}
-	// In the order of the snapshot's parts, so that neighbours are read together.
+	err = c.loaded.file.parts(ctx, c.loaded.name, roots, func(r root, first, _ int) error {
+		part[r] = min(part[r], first)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
 	slices.SortFunc(roots, func(a, b root) int {
-		return cmp.Or(cmp.Compare(c.loaded.partOf(a), c.loaded.partOf(b)), cmp.Compare(a.String(), b.String()))
+		return cmp.Or(cmp.Compare(part[a], part[b]), cmp.Compare(a.String(), b.String()))
 	})
 	return roots, nil
 }
@@ -61,63 +70,82 @@ func (c *comparison) byTransaction(ctx context.Context, progress Progress) (map[
 		return nil, &dhis2db.CompareAllError{Reason: "it was not looked into when the kit had been loaded"}
 	}
 	progress.Step("looking for changes in the kit's database")
-	found := map[root]bool{}
-	add := func(r root, inScope bool) {
-		if _, loaded := c.loaded.firstPart[r]; loaded || inScope {
-			found[r] = true
-		}
-	}
-	gone := maps.Clone(c.loaded.firstPart)
-	err = withDatabase(ctx, c.openDatabase, func(look *dhis2db.Look) error {
-		return eachChange(ctx, look, c.trip, mark, c.scope, add, func(r root) { delete(gone, r) })
-	})
+	written := map[root]bool{} // and whether it is in the scope
+	present, err := c.loaded.file.write(ctx, presentIndex)
 	if err != nil {
 		return nil, err
 	}
-	for r := range gone {
-		found[r] = true
+	err = withDatabase(ctx, c.openDatabase, func(look *dhis2db.Look) error {
+		found := func(r root, inScope bool) { written[r] = written[r] || inScope }
+		return eachChange(ctx, look, c.trip, mark, c.scope, found, func(r root) error {
+			return present.add(ctx, pieceKey{root: r}, 0, [16]byte{})
+		})
+	})
+	if err != nil {
+		return nil, present.abandon(err)
+	}
+	if _, err := present.finish(ctx); err != nil {
+		return nil, err
 	}
 	for _, name := range mark.Unsettled {
 		r, err := parseRoot(name)
 		if err != nil {
 			return nil, err
 		}
-		add(r, false)
+		if _, known := written[r]; !known {
+			written[r] = false
+		}
 	}
-	return found, nil
+	found := map[root]bool{}
+	for r, inScope := range written {
+		if !inScope {
+			if inScope, err = c.loaded.has(ctx, r); err != nil {
+				return nil, err
+			}
+		}
+		if inScope {
+			found[r] = true
+		}
+	}
+	err = c.loaded.file.lacking(ctx, c.loaded.name, presentIndex, func(r root) error {
+		found[r] = true
+		return nil
+	})
+	return found, err
 }
 
 // byComparison streams what local holds of the scope and compares digests with the loaded face. What is loaded
 // and no longer listed is a candidate too; whether it is deleted only a lookup by its id can tell.
 func (c *comparison) byComparison(ctx context.Context, progress Progress) (map[root]bool, error) {
 	progress.Step("reading what the kit holds")
-	found := map[root]bool{}
-	forms := map[pieceKey][2]uint64{}
+	w, err := c.loaded.file.write(ctx, nowIndex)
+	if err != nil {
+		return nil, err
+	}
 	listing := snapshot.Listing{Client: c.local, Scope: c.scope}
 	var read int64
 	for object, err := range listing.All(ctx) {
 		if err != nil {
-			return nil, atServer(ctx, Local, c.local.BaseURL(), err)
+			return nil, w.abandon(atServer(ctx, Local, c.local.BaseURL(), err))
 		}
-		p := foundPiece(c.localForm, object)
 		read++
-		progress.Count("objects read", read, int64(len(c.loaded.entries)))
-		key := pieceKey{p.root, p.subject}
-		if p.root.kind == rootForm {
-			forms[key] = sum(forms[key], digest(p)) // a form comes value by value
-			continue
-		}
-		c.loaded.compare(key, digest(p), found)
-	}
-	for key, content := range forms {
-		c.loaded.compare(key, content, found)
-	}
-	for key, e := range c.loaded.entries {
-		if !e.seen {
-			found[key.root] = true
+		progress.Count("objects read", read, c.loaded.entries)
+		p := foundPiece(c.localForm, object)
+		if err := w.add(ctx, p.key(), 0, digest(p)); err != nil {
+			return nil, w.abandon(err)
 		}
 	}
-	return found, nil
+	now := &index{file: c.loaded.file, name: nowIndex}
+	if now.entries, err = w.finish(ctx); err != nil {
+		return nil, err
+	}
+	found := map[root]bool{}
+	differs := func(d difference) error {
+		found[d.root] = true
+		return nil
+	}
+	err = errors.Join(now.against(ctx, c.loaded, differs), c.loaded.against(ctx, now, differs))
+	return found, err
 }
 
 // carried lists the roots that the journal has changes of: those of earlier runs, and those carried over from
@@ -136,25 +164,4 @@ func (c *comparison) carried(ctx context.Context) ([]root, error) {
 		roots = append(roots, r)
 	}
 	return roots, nil
-}
-
-// compare marks a piece as seen, and its root as a candidate when it differs from what was loaded.
-func (x *index) compare(key pieceKey, content [2]uint64, candidates map[root]bool) {
-	e := x.entries[key]
-	if e == nil {
-		candidates[key.root] = true
-		return
-	}
-	e.seen = true
-	if e.digest != content {
-		candidates[key.root] = true
-	}
-}
-
-// partOf is the first part that holds a piece of the root; a created root comes after all of them.
-func (x *index) partOf(r root) uint32 {
-	if first, known := x.firstPart[r]; known {
-		return first
-	}
-	return uint32(len(x.parts))
 }

@@ -129,7 +129,7 @@ func (p *preparation) settleMark(ctx context.Context) error {
 	}
 	written := map[root]bool{}
 	err = withDatabase(ctx, p.kit.openDatabase, func(look *dhis2db.Look) error {
-		return eachChange(ctx, look, p.trip, mark, p.scope, func(r root, _ bool) { written[r] = true }, func(root) {})
+		return eachChange(ctx, look, p.trip, mark, p.scope, func(r root, _ bool) { written[r] = true }, func(root) error { return nil })
 	})
 	if err := p.unusable(ctx, err); err != nil {
 		return err
@@ -173,7 +173,7 @@ func withDatabase(ctx context.Context, open func(context.Context) (*dhis2db.Data
 // eachChange calls found with every root that was written since the mark, or has lost rows since then, and whether
 // it is in the scope now; present with every root that is there. Both may come more than once.
 func eachChange(
-	ctx context.Context, look *dhis2db.Look, t *trip, mark tripMark, scope *snapshot.Scope, found func(r root, inScope bool), present func(root),
+	ctx context.Context, look *dhis2db.Look, t *trip, mark tripMark, scope *snapshot.Scope, found func(r root, inScope bool), present func(root) error,
 ) error {
 	if err := mark.Check(look.Mark()); err != nil {
 		return err
@@ -186,8 +186,10 @@ func eachChange(
 	}
 	there := func(key dhis2db.Key) error {
 		r, err := look.Root(key)
-		present(databaseRoot(r))
-		return err
+		if err != nil {
+			return err
+		}
+		return present(databaseRoot(r))
 	}
 	for lost, err := range dhis2db.CompareKeys(readKeys(t.file(keysName), mark.Keys), look.Keys(ctx), there) {
 		if err != nil {

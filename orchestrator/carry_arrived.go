@@ -56,15 +56,17 @@ func (a *arrivals) find(ctx context.Context) error {
 		return err
 	}
 	suspects := map[root]bool{}
-	for key, e := range a.loaded.entries {
-		if t := a.taken.entries[key]; t == nil || t.digest != e.digest {
-			suspects[key.root] = true
+	err = errors.Join(a.loaded.against(ctx, a.taken, func(d difference) error {
+		suspects[d.root] = true
+		return nil
+	}), a.taken.against(ctx, a.loaded, func(d difference) error {
+		if d.missing && d.subject != tiesSubject {
+			suspects[d.root] = true
 		}
-	}
-	for key := range a.taken.entries {
-		if key.subject != tiesSubject && a.loaded.entries[key] == nil {
-			suspects[key.root] = true
-		}
+		return nil
+	}))
+	if err != nil {
+		return err
 	}
 	maps.DeleteFunc(suspects, func(r root, _ bool) bool { return a.carried[rootRef(r)] })
 	if len(suspects) == 0 {
@@ -74,7 +76,7 @@ func (a *arrivals) find(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.stood, err = readIndex(ctx, s, snapshot.Loaded, a.form); err != nil {
+	if a.stood, err = a.trip.readIndex(ctx, stoodIndex, s, snapshot.Loaded, a.form); err != nil {
 		return wrongKey(err)
 	}
 	for batch := range slices.Chunk(slices.Collect(maps.Keys(suspects)), batchRoots) {

@@ -2,7 +2,6 @@ package orchestrator
 
 import (
 	"context"
-	"encoding/binary"
 	"maps"
 	"slices"
 
@@ -24,43 +23,69 @@ type pieceKey struct {
 	subject string
 }
 
-// entry is what an index keeps of a piece: some forty bytes, whatever its size.
-type entry struct {
-	// digest is the piece's content. A form arrives value by value: its digest is the sum of its values'.
-	digest [2]uint64
-	// first and last are the numbers of the parts that hold it.
-	first, last uint32
-	seen        bool
-}
-
-// index knows one face of a snapshot by digests: enough to tell what differs, and where to read it.
+// index knows one face of a snapshot by digests: enough to tell what differs, and where to read it. It lies in a file
+// of the trip's, so that it takes no more memory for many records than for few.
 type index struct {
 	snapshot *snapshot.Snapshot
 	face     snapshot.Face
 	parts    []snapshot.Part
-	entries  map[pieceKey]*entry
-	// firstPart is the number of the first part that holds a piece of a root.
-	firstPart map[root]uint32
+	file     *indexFile
+	// name is the index's in the file.
+	name string
+	// entries is how many pieces there are of different keys.
+	entries int64
 }
 
-// readIndex reads a face once.
-func readIndex(ctx context.Context, s *snapshot.Snapshot, face snapshot.Face, canonical snapshot.Canonical) (*index, error) {
-	x := &index{snapshot: s, face: face, entries: map[pieceKey]*entry{}, firstPart: map[root]uint32{}}
+// The indexes that are read in a run.
+const (
+	takenIndex  = "taken"
+	loadedIndex = "loaded"
+	// stoodIndex is of the loaded face of the trip before.
+	stoodIndex = "stood"
+	// nowIndex is of what the kit holds now, presentIndex of whatever is there at all.
+	nowIndex     = "now"
+	presentIndex = "present"
+)
+
+// readIndex reads a face once, into the trip's file.
+func (t *trip) readIndex(ctx context.Context, name string, s *snapshot.Snapshot, face snapshot.Face, canonical snapshot.Canonical) (*index, error) {
+	x := &index{snapshot: s, face: face, name: name}
 	if info := s.Manifest().Faces[face]; info != nil {
 		x.parts = info.Parts
+	}
+	var err error
+	if x.file, err = t.indexes(); err != nil {
+		return nil, err
+	}
+	w, err := x.file.write(ctx, name)
+	if err != nil {
+		return nil, err
 	}
 	for number, part := range x.parts {
 		err := eachPiece(ctx, s, part, canonical, func(p piece) error {
 			for _, p := range x.under(p) {
-				x.add(p, uint32(number))
+				if err := w.add(ctx, p.key(), number, digest(p)); err != nil {
+					return err
+				}
 			}
 			return nil
 		})
 		if err != nil {
-			return nil, err
+			return nil, w.abandon(err)
 		}
 	}
-	return x, nil
+	x.entries, err = w.finish(ctx)
+	return x, err
+}
+
+// indexes is the trip's file of indexes; closing the trip removes it.
+func (t *trip) indexes() (*indexFile, error) {
+	if t.index != nil {
+		return t.index, nil
+	}
+	var err error
+	t.index, err = openIndexFile(t.file(indexName))
+	return t.index, err
 }
 
 // under is a piece under every root that it belongs to. A relationship is a root of its own; of what central gave
@@ -83,30 +108,31 @@ func (x *index) under(p piece) []piece {
 // tiesSubject is the subject of the pieces that hold a person's relationships.
 const tiesSubject = "relationships"
 
-func (x *index) add(p piece, part uint32) {
-	key := pieceKey{p.root, p.subject}
-	e := x.entries[key]
-	if e == nil {
-		e = &entry{first: part}
-		x.entries[key] = e
-	}
-	e.last = part
-	if _, known := x.firstPart[p.root]; !known {
-		x.firstPart[p.root] = part
-	}
-	e.digest = sum(e.digest, digest(p))
-}
+func (p piece) key() pieceKey { return pieceKey{p.root, p.subject} }
 
 // digest is a piece's content in 16 bytes; zero when it has none.
-func digest(p piece) [2]uint64 {
-	if len(p.face.Objects) == 0 {
-		return [2]uint64{}
+func digest(p piece) (content [16]byte) {
+	if len(p.face.Objects) > 0 {
+		h := merge.HashTree(slices.Collect(maps.Values(p.face.Objects)))
+		copy(content[:], h[:])
 	}
-	h := merge.HashTree(slices.Collect(maps.Values(p.face.Objects)))
-	return [2]uint64{binary.BigEndian.Uint64(h[:8]), binary.BigEndian.Uint64(h[8:])}
+	return content
 }
 
-func sum(a, b [2]uint64) [2]uint64 { return [2]uint64{a[0] + b[0], a[1] + b[1]} }
+// against calls f with what the index has otherwise than another one of the same file. Meanwhile f may use neither.
+func (x *index) against(ctx context.Context, other *index, f func(difference) error) error {
+	return x.file.differences(ctx, x.name, other.name, f)
+}
+
+// has tells whether the index holds anything of a root.
+func (x *index) has(ctx context.Context, r root) (bool, error) {
+	found := false
+	err := x.file.parts(ctx, x.name, []root{r}, func(root, int, int) error {
+		found = true
+		return nil
+	})
+	return found, err
+}
 
 // faces reads what the indexed face holds of the roots, from the parts that hold it and no others.
 func (x *index) faces(ctx context.Context, roots []root, canonical snapshot.Canonical) (map[root]merge.Face, error) {
@@ -114,13 +140,15 @@ func (x *index) faces(ctx context.Context, roots []root, canonical snapshot.Cano
 	for _, r := range roots {
 		faces[r] = merge.Face{Objects: map[merge.Ref]merge.Object{}, Deleted: map[merge.Ref]bool{}}
 	}
-	wanted := map[uint32]bool{}
-	for key, e := range x.entries {
-		if _, asked := faces[key.root]; asked {
-			for number := e.first; number <= e.last; number++ {
-				wanted[number] = true
-			}
+	wanted := map[int]bool{}
+	err := x.file.parts(ctx, x.name, roots, func(_ root, first, last int) error {
+		for number := first; number <= last; number++ {
+			wanted[number] = true
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	for _, number := range slices.Sorted(maps.Keys(wanted)) {
 		err := eachPiece(ctx, x.snapshot, x.parts[number], canonical, func(p piece) error {

@@ -250,11 +250,11 @@ func (p *preparation) compare(ctx context.Context) error {
 	if err != nil {
 		return wrongKey(err)
 	}
-	taken, err := readIndex(ctx, s, snapshot.Taken, snapshot.Canonical{Zone: p.central.Zone()})
+	taken, err := p.trip.readIndex(ctx, takenIndex, s, snapshot.Taken, snapshot.Canonical{Zone: p.central.Zone()})
 	if err != nil {
 		return wrongKey(err)
 	}
-	loaded, err := readIndex(ctx, s, snapshot.Loaded, snapshot.Canonical{Zone: p.local.Zone()})
+	loaded, err := p.trip.readIndex(ctx, loadedIndex, s, snapshot.Loaded, snapshot.Canonical{Zone: p.local.Zone()})
 	if err != nil {
 		return wrongKey(err)
 	}
@@ -262,16 +262,18 @@ func (p *preparation) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for key, e := range taken.entries {
-		if key.subject == tiesSubject || skip[rootRef(key.root)] || e.digest == [2]uint64{} {
-			continue
-		}
-		switch there := loaded.entries[key]; {
-		case there == nil:
+	err = taken.against(ctx, loaded, func(d difference) error {
+		switch {
+		case d.subject == tiesSubject, d.empty, skip[rootRef(d.root)]:
+		case d.missing:
 			p.receipt.Missing++
-		case there.digest != e.digest:
+		default:
 			p.receipt.Differing++
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	p.receipt.Verified = p.receipt.Missing == 0 && p.receipt.Differing == 0
 	p.receipt.Taken = map[snapshot.Kind]int64{}

@@ -173,10 +173,10 @@ func (k *Kit) newComparison(ctx context.Context, t *trip, s *snapshot.Snapshot, 
 		rules:         rulesOf(s.Scope()),
 	}
 	var err error
-	if c.taken, err = readIndex(ctx, s, snapshot.Taken, c.centralForm); err != nil {
+	if c.taken, err = t.readIndex(ctx, takenIndex, s, snapshot.Taken, c.centralForm); err != nil {
 		return nil, wrongKey(err)
 	}
-	if c.loaded, err = readIndex(ctx, s, snapshot.Loaded, c.localForm); err != nil {
+	if c.loaded, err = t.readIndex(ctx, loadedIndex, s, snapshot.Loaded, c.localForm); err != nil {
 		return nil, wrongKey(err)
 	}
 	return c, nil

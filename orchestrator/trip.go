@@ -40,6 +40,8 @@ type trip struct {
 	dir     string
 	journal *journal.Journal
 	state   string
+	// index is the file of the run's indexes, nil before there is one.
+	index *indexFile
 	// carried tells whether what the trip before had not brought home was taken over; only presentTrip sets it.
 	carried bool
 }
@@ -61,8 +63,8 @@ func (t *trip) setState(ctx context.Context, state string) error {
 // tripDir is the folder of a trip.
 func (k *Kit) tripDir(id string) string { return filepath.Join(k.dir, tripsDir, id) }
 
-// close closes the trip's journal.
-func (t *trip) close() error { return t.journal.Close() }
+// close closes the trip's journal and drops its indexes.
+func (t *trip) close() error { return errors.Join(t.index.close(), t.journal.Close()) }
 
 // trips lists the ids of the kit's trips, oldest first.
 func (k *Kit) trips() ([]string, error) {
