@@ -184,7 +184,8 @@ func (h *holding) readRelationships(ctx context.Context, roots []root) error {
 		case !dhis2api.NotFound(err):
 			return err
 		}
-		query, ok := endQuery(h.ties[r].Objects[ref])
+		tie := h.ties[r].Objects[ref]
+		query, ok := endQuery(tie)
 		if !ok {
 			continue
 		}
@@ -195,10 +196,20 @@ func (h *holding) readRelationships(ctx context.Context, roots []root) error {
 			if err != nil {
 				return err
 			}
-			h.addRelationship(r, other)
+			if h.twins(tie, other) {
+				h.addRelationship(r, other)
+			}
 		}
 	}
 	return nil
+}
+
+// twins tells whether a relationship is the same tie as the other server's. Any other one of the same end is a record of
+// its own.
+func (h *holding) twins(tie merge.Object, relationship *dhis2api.Relationship) bool {
+	face := merge.Face{Objects: map[merge.Ref]merge.Object{}}
+	h.canonical.AddRelationship(&face, relationship)
+	return merge.Twins(tie, face.Objects[merge.Ref{Kind: merge.Relationship, UID: relationship.Relationship}])
 }
 
 func (h *holding) addRelationship(r root, relationship *dhis2api.Relationship) {

@@ -214,18 +214,23 @@ func (c *comparison) compareBothCreated(ref Ref, local, central Object) (alike, 
 	return alike, differs
 }
 
-// twin returns the uid of central's relationship of the same type between the same ends; empty if none.
+// Twins tells whether two relationships are the same tie: of one type, between the same ends.
 // DHIS2: two such relationships cannot exist (E4018), and a bidirectional one is the same from either end.
+func Twins(a, b Object) bool {
+	if a.Fields[FieldRelationshipType] != b.Fields[FieldRelationshipType] {
+		return false
+	}
+	from, to := b.Fields[FieldFrom], b.Fields[FieldTo]
+	same := from == a.Fields[FieldFrom] && to == a.Fields[FieldTo]
+	swapped := a.Fields[FieldBidirectional] == "true" && from == a.Fields[FieldTo] && to == a.Fields[FieldFrom]
+	return same || swapped
+}
+
+// twin returns the uid of central's relationship that is the same tie; empty if none.
 func (c *comparison) twin(local Object) string {
 	var twins []string
 	for ref, central := range c.record.Central.Objects {
-		if ref.Kind != Relationship || central.Fields[FieldRelationshipType] != local.Fields[FieldRelationshipType] {
-			continue
-		}
-		from, to := central.Fields[FieldFrom], central.Fields[FieldTo]
-		same := from == local.Fields[FieldFrom] && to == local.Fields[FieldTo]
-		swapped := local.Fields[FieldBidirectional] == "true" && from == local.Fields[FieldTo] && to == local.Fields[FieldFrom]
-		if same || swapped {
+		if ref.Kind == Relationship && Twins(local, central) {
 			twins = append(twins, ref.UID)
 		}
 	}
