@@ -335,6 +335,14 @@ func (c *Client) PurgeDeleted(ctx context.Context) error {
 	return nil
 }
 
+// UpdateOrgUnitPaths makes the server reckon the paths and levels of all org units anew. Of the units below one that
+// moved it changes only the paths by itself (DHIS2 2.42).
+func (c *Client) UpdateOrgUnitPaths(ctx context.Context) error {
+	return c.do(ctx, &request{
+		method: http.MethodPost, path: "/api/maintenance", query: url.Values{"ouPathsUpdate": {"true"}}, repeatable: true,
+	}, nil)
+}
+
 // stream is the answer's body; cuts on the way are the reader's to see.
 func (c *Client) stream(ctx context.Context, r *request) (io.ReadCloser, error) {
 	answer, err := c.send(ctx, r)

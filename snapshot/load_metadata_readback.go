@@ -28,7 +28,7 @@ func (l *metadataLoading) readBack(ctx context.Context, bundle Metadata) (missin
 			switch got := stored[id]; {
 			case got == nil:
 				missing = append(missing, Reference{class, id})
-			case !holds(got, sent):
+			case !holds(got, sent) || keeps(class, got, sent):
 				differing = append(differing, Reference{class, id})
 			}
 		}
@@ -67,7 +67,32 @@ func isServersOwn(property string) bool {
 	return false
 }
 
-// holds tells whether what a server gives back has all that was sent. Lists are held against each other without
+// keeps tells whether a server's object has a text, a reference or a list that was not sent: what central has removed
+// must not be left on the kit.
+func keeps(class string, stored, sent map[string]any) bool {
+	for property, value := range stored {
+		if _, is := sent[property]; is || isServersOwn(property) || slices.Contains(dropped(class), property) {
+			continue
+		}
+		switch value := value.(type) {
+		case string:
+			if value != "" {
+				return true
+			}
+		case []any:
+			if len(value) > 0 {
+				return true
+			}
+		case map[string]any:
+			if len(value) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// holds tells whether what a server gives back has all that was sent, and in lists nothing else. They are held against each other without
 // their order, which DHIS2 keeps for some and not for others; an embedded object is found by its id.
 func holds(stored, sent any) bool {
 	switch sent := sent.(type) {
@@ -84,6 +109,9 @@ func holds(stored, sent any) bool {
 		return true
 	case []any:
 		list, _ := stored.([]any)
+		if len(list) > len(sent) {
+			return false
+		}
 		byID := map[any]any{}
 		for _, item := range list {
 			if object, is := item.(map[string]any); is && object["id"] != nil {
