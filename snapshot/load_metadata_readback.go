@@ -10,7 +10,11 @@ import (
 
 // readBack asks the target for what was sent: what it does not show, and what it gives back otherwise. A class
 // that it cannot list counts as neither.
+//
+// A stage that left its program stays in the target's list until it is removed, and so do other members: what
+// RemoveMetadata will take counts as gone.
 func (l *metadataLoading) readBack(ctx context.Context, bundle Metadata) (missing, differing []Reference, err error) {
+	going := l.going()
 	for _, class := range bundle.Classes() {
 		stored, err := l.stored(ctx, class, bundle.IDs(class))
 		if err != nil {
@@ -25,6 +29,7 @@ func (l *metadataLoading) readBack(ctx context.Context, bundle Metadata) (missin
 				return nil, nil, err
 			}
 			id, _ := sent["id"].(string)
+			withoutMembers(stored[id], going)
 			switch got := stored[id]; {
 			case got == nil:
 				missing = append(missing, Reference{class, id})
@@ -34,6 +39,36 @@ func (l *metadataLoading) readBack(ctx context.Context, bundle Metadata) (missin
 		}
 	}
 	return missing, differing, nil
+}
+
+// going are the ids of what loading made and the metadata no longer has.
+func (l *metadataLoading) going() map[string]bool {
+	going := map[string]bool{}
+	if l.target.Brought == nil {
+		return going
+	}
+	for object := range l.target.Brought.objects {
+		going[object.ID] = true
+	}
+	for class := range l.metadata {
+		for _, id := range l.metadata.IDs(class) {
+			delete(going, id)
+		}
+	}
+	return going
+}
+
+// withoutMembers takes objects out of the lists of another one.
+func withoutMembers(object map[string]any, members map[string]bool) {
+	for property, value := range object {
+		if list, is := value.([]any); is {
+			object[property] = slices.DeleteFunc(list, func(item any) bool {
+				member, _ := item.(map[string]any)
+				id, _ := member["id"].(string)
+				return members[id]
+			})
+		}
+	}
 }
 
 // stored reads objects of a class from the target; nil where it cannot list the class.

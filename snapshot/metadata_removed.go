@@ -155,8 +155,8 @@ func (r *metadataRemoving) removeIcons(ctx context.Context) error {
 	return nil
 }
 
-// spare leaves out what objects of the target's owner name, and what that names in turn: DHIS2 would take some of
-// it out of them without a word.
+// spare leaves out what objects name that stay, those of the target's owner and of unknown classes, and what that
+// names in turn: DHIS2 would take some of it out of them without a word.
 func (r *metadataRemoving) spare(ctx context.Context) error {
 	carried := map[Reference]bool{{"users", r.me.ID}: true}
 	for class := range r.metadata {
@@ -179,6 +179,16 @@ func (r *metadataRemoving) spare(ctx context.Context) error {
 			}
 		}
 	}
+	for _, class := range r.removal.Unknown {
+		objects, err := r.stored(ctx, class, r.target.Brought.ids(class))
+		if err != nil {
+			return fmt.Errorf("%s: %w", class, err)
+		}
+		for _, object := range objects {
+			use(class, object)
+		}
+	}
+	unknown := len(used)
 	for _, class := range append(everyClass(), "organisationUnits", "users") {
 		var owned []string
 		for object, err := range dhis2api.ListAs[dhis2api.Ref](ctx, r.local, class, dhis2api.ListQuery{Fields: "id"}) {
@@ -212,7 +222,7 @@ func (r *metadataRemoving) spare(ctx context.Context) error {
 	for _, spared := range used {
 		r.gone[spared.Class] = slices.DeleteFunc(r.gone[spared.Class], func(id string) bool { return id == spared.ID })
 	}
-	r.removal.Used = slices.SortedFunc(slices.Values(used), func(a, b Reference) int {
+	r.removal.Used = slices.SortedFunc(slices.Values(used[unknown:]), func(a, b Reference) int {
 		return cmp.Or(strings.Compare(a.Class, b.Class), strings.Compare(a.ID, b.ID))
 	})
 	return nil
