@@ -153,12 +153,16 @@ func takeCrowd(tb testing.TB, c crowd) uint64 {
 // garbage collector leaves lying meanwhile.
 const flat = 32 << 20
 
-// takeInFlatMemory holds the memory that many events take against that of ten thousand.
-func takeInFlatMemory(t *testing.T, events int) {
+// inFlatMemory holds the memory that many events take against that of ten thousand.
+func inFlatMemory(t *testing.T, memory func(testing.TB, crowd) uint64, events int) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
 	for name, alone := range map[string]bool{"of patients": false, "without registration": true} {
 		t.Run(name, func(t *testing.T) {
-			few := takeCrowd(t, crowd{events: 10_000, alone: alone})
-			many := takeCrowd(t, crowd{events: events, alone: alone})
+			few := memory(t, crowd{events: 10_000, alone: alone})
+			many := memory(t, crowd{events: events, alone: alone})
 			t.Logf("10,000 events: %d MB, %d: %d MB", few>>20, events, many>>20)
 			if many > few+flat {
 				t.Errorf("memory grows with the data: %d MB for 10,000 events, %d MB for %d", few>>20, many>>20, events)
@@ -167,11 +171,11 @@ func takeInFlatMemory(t *testing.T, events int) {
 	}
 }
 
-func TestTakeInFlatMemory(t *testing.T) { takeInFlatMemory(t, 100_000) }
+func TestTakeInFlatMemory(t *testing.T) { inFlatMemory(t, takeCrowd, 100_000) }
 
 func TestSoakTakeMemory(t *testing.T) {
 	if os.Getenv("FIELDKIT_SOAK") == "" {
 		t.Skip("the full number runs with make soak")
 	}
-	takeInFlatMemory(t, 1_000_000)
+	inFlatMemory(t, takeCrowd, 1_000_000)
 }
