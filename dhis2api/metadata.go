@@ -319,6 +319,30 @@ func (c *Client) ClearCache(ctx context.Context) error {
 	}, nil)
 }
 
+// PurgeDeleted makes the server forget for good what was deleted on it: tracked entities, enrollments, events,
+// relationships and data values, everybody's. Only then can their uids be used again. It needs the authority
+// F_PERFORM_MAINTENANCE, and may be called at any time.
+func (c *Client) PurgeDeleted(ctx context.Context) error {
+	// One after the other, what hangs on others first (DHIS2 2.41 to 2.43 ask for them in no order of their own).
+	for _, kind := range []string{"Relationship", "Event", "Enrollment", "TrackedEntity", "DataValue"} {
+		err := c.do(ctx, &request{
+			method: http.MethodPost, path: "/api/maintenance", query: url.Values{"softDeleted" + kind + "Removal": {"true"}}, repeatable: true,
+		}, nil)
+		if err != nil {
+			return fmt.Errorf("purge what was deleted: %w", err)
+		}
+	}
+	return nil
+}
+
+// UpdateOrgUnitPaths makes the server reckon the paths and levels of all org units anew. Of the units below one that
+// moved it changes only the paths by itself (DHIS2 2.42).
+func (c *Client) UpdateOrgUnitPaths(ctx context.Context) error {
+	return c.do(ctx, &request{
+		method: http.MethodPost, path: "/api/maintenance", query: url.Values{"ouPathsUpdate": {"true"}}, repeatable: true,
+	}, nil)
+}
+
 // stream is the answer's body; cuts on the way are the reader's to see.
 func (c *Client) stream(ctx context.Context, r *request) (io.ReadCloser, error) {
 	answer, err := c.send(ctx, r)

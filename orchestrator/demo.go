@@ -326,7 +326,7 @@ func (d *demo) close() error {
 // clearDemo removes what a demo made in a directory, the report's files apart. What else is there stays.
 func clearDemo(dir string) error {
 	errs := []error{os.RemoveAll(filepath.Join(dir, "identity"))}
-	for _, name := range []string{ConfigFile, accountsName, lockName} {
+	for _, name := range []string{ConfigFile, accountsName, broughtName, lockName} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

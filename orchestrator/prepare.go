@@ -49,6 +49,8 @@ type PrepareReceipt struct {
 	// Metadata and Load say what became of it on the kit; Load is of the last run alone.
 	Metadata *snapshot.MetadataReceipt `json:"metadata"`
 	Load     *snapshot.LoadReceipt     `json:"load"`
+	// Removed says what became of metadata that earlier trips brought and this one does not need.
+	Removed *snapshot.MetadataRemoval `json:"removed,omitempty"`
 	// People says who can log in on the kit; nil where fieldkit.yaml gives nobody a password.
 	People *PeopleReceipt `json:"people,omitempty"`
 	// Differing counts the records that the kit gives back otherwise than central gave them, Missing those
@@ -211,6 +213,9 @@ func (p *preparation) run(ctx context.Context) (*PrepareReceipt, error) {
 		return nil, atServer(ctx, Central, p.central.BaseURL(), err)
 	}
 	if err := p.load(ctx); err != nil {
+		return nil, atServer(ctx, Local, p.local.BaseURL(), err)
+	}
+	if err := p.removeMetadata(ctx); err != nil {
 		return nil, atServer(ctx, Local, p.local.BaseURL(), err)
 	}
 	if err := p.compare(ctx); err != nil {

@@ -28,7 +28,11 @@ func (p *preparation) loadMetadata(ctx context.Context, taken *snapshot.Snapshot
 	for _, change := range changes {
 		p.kit.options.Progress.Note(fmt.Sprintf("the kit's setting %s was %q and is %q now, as at central", change.Key, change.Was, change.Is))
 	}
-	if p.receipt.Metadata, err = snapshot.LoadMetadata(ctx, p.local, metadata, p.scope); err != nil {
+	brought, err := p.brought(ctx)
+	if err != nil {
+		return err
+	}
+	if p.receipt.Metadata, err = snapshot.LoadMetadata(ctx, p.local, metadata, p.scope, brought); err != nil {
 		return err
 	}
 	for _, refused := range p.receipt.Metadata.Refused {
@@ -48,4 +52,35 @@ func (p *preparation) loadMetadata(ctx context.Context, taken *snapshot.Snapshot
 		return err
 	}
 	return settings.LoadUsers(ctx, p.local, p.newcomers)
+}
+
+// removeMetadata takes from local what earlier trips brought and this one does not need, once nothing that is
+// carried names it any more.
+func (p *preparation) removeMetadata(ctx context.Context) error {
+	p.kit.options.Progress.Step("removing metadata that the scope no longer has")
+	taken, err := snapshot.Open(p.trip.snapshotDir(), p.keys)
+	if err != nil {
+		return wrongKey(err)
+	}
+	metadata, err := metadataOf(taken)
+	if err != nil {
+		return err
+	}
+	brought, err := p.brought(ctx)
+	if err != nil {
+		return err
+	}
+	if p.receipt.Removed, err = snapshot.RemoveMetadata(ctx, p.central, p.local, metadata, brought); err != nil {
+		return err
+	}
+	for _, hidden := range p.receipt.Removed.Hidden {
+		p.warn(fmt.Errorf("the scope no longer has %s %s; the kit keeps it out of sight, because: %s %s", hidden.Class, hidden.UID, hidden.Code, hidden.Reason))
+	}
+	for _, used := range p.receipt.Removed.Used {
+		p.warn(fmt.Errorf("the scope no longer has %s %s; it stays, for what others made on the kit names it", used.Class, used.ID))
+	}
+	for _, class := range p.receipt.Removed.Unknown {
+		p.warn(WithHint(fmt.Errorf("central shows the account no %s any more, so those of the kit stay", class), "has the account lost the right to read them?"))
+	}
+	return nil
 }

@@ -157,7 +157,7 @@ func metadataByClosure(t *testing.T, version string, everything bool, others []s
 	if err != nil {
 		t.Fatal(err)
 	}
-	receipt, err := LoadMetadata(t.Context(), local, metadata, scope)
+	receipt, err := LoadMetadata(t.Context(), local, metadata, scope, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func TestMentionedUnits(t *testing.T) {
 	if diff := gocmp.Diff([]string{boquete, "HqaTG4yv5kR", soloy, panama}, units.IDs("organisationUnits")); diff != "" {
 		t.Errorf("units for reference: %s", diff)
 	}
-	receipt, err := LoadMetadata(t.Context(), local, metadata.With(units), scope)
+	receipt, err := LoadMetadata(t.Context(), local, metadata.With(units), scope, nil)
 	if err != nil || len(receipt.Refused)+len(receipt.Missing)+len(receipt.Differing) > 0 {
 		t.Fatalf("%v %+v", err, receipt)
 	}
@@ -327,7 +327,7 @@ func TestCustomIcons(t *testing.T) {
 		if diff := gocmp.Diff([]string{file}, metadata.IDs(customIcons)); diff != "" {
 			t.Errorf("icons taken: %s", diff)
 		}
-		if _, err := LoadMetadata(t.Context(), local, metadata, scope); err != nil {
+		if _, err := LoadMetadata(t.Context(), local, metadata, scope, nil); err != nil {
 			t.Fatal(err)
 		}
 		icons, err := local.Icons(t.Context(), "clinic_boat")

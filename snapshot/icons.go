@@ -79,7 +79,7 @@ func (t *metadataTaking) takeIcon(ctx context.Context, icon dhis2api.Icon) error
 
 // loadIcons gives the target the icons that it lacks, or has with another picture.
 func (l *metadataLoading) loadIcons(ctx context.Context) error {
-	icons := map[string]customIcon{}
+	icons, owned := map[string]customIcon{}, map[string]bool{}
 	for _, raw := range l.metadata[customIcons] {
 		var icon customIcon
 		if err := json.Unmarshal(raw, &icon); err != nil {
@@ -97,6 +97,7 @@ func (l *metadataLoading) loadIcons(ctx context.Context) error {
 			case icon.FileResource.ID == icons[icon.Key].ID:
 				delete(icons, icon.Key)
 			case icon.Custom:
+				owned[icon.Key] = !l.target.Brought.has(Reference{customIcons, icon.Key})
 				if err := l.local.DeleteIcon(ctx, icon.Key); err != nil && !dhis2api.NotFound(err) {
 					return fmt.Errorf("%s: %w", icon.Key, err)
 				}
@@ -105,6 +106,11 @@ func (l *metadataLoading) loadIcons(ctx context.Context) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(icons)) {
 		icon := icons[key]
+		if !owned[key] {
+			if err := l.target.Brought.add(Reference{customIcons, key}); err != nil {
+				return err
+			}
+		}
 		_, err := l.local.UploadFile(ctx, icon.ID, key+".png", "image/png", dhis2api.DomainIcon, bytes.NewReader(icon.Content))
 		var status *dhis2api.StatusError
 		if err != nil && (!errors.As(err, &status) || status.ErrorCode != "E1119") { // an interrupted run left it there

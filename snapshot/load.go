@@ -18,6 +18,14 @@ type LoadOptions struct {
 	// trip: tracked entities (with all that is in them), events without registration, relationships, data
 	// values and completions, by their refs. What is skipped is not in the loaded face. Nil: nothing.
 	Skip func(merge.Ref) bool
+	// KeepUnknown leaves values on the target that were not taken: whoever calls has removed those that have to
+	// go, and what is there now came from a tablet. Without it the target's records get to hold what was taken
+	// and nothing else.
+	KeepUnknown bool
+	// Revive tells whether an object that was deleted on the target may come back; root is the tracked entity, the
+	// event without registration or the relationship that it belongs to. For that everything that was ever deleted
+	// on the target is purged. Nil: what was deleted stays deleted.
+	Revive func(ctx context.Context, root, object merge.Ref) (bool, error)
 	// Progress is called after every batch, from one goroutine. May be nil.
 	Progress func(LoadProgress)
 	// Defaults maps central's default category objects to the target's own (MetadataReceipt.Defaults).
@@ -62,6 +70,8 @@ type LoadCount struct {
 	Deleted int64 `json:"deleted,omitempty"`
 	// Relaxed are those among Loaded that the target took only without validation.
 	Relaxed int64 `json:"relaxed,omitempty"`
+	// Alike are those among Loaded that stood there alike, and were not sent.
+	Alike int64 `json:"alike,omitempty"`
 }
 
 // Refusal is an object that the target does not have.
@@ -102,6 +112,7 @@ func (r *LoadReceipt) add(other *LoadReceipt) {
 		count.Refused += more.Refused
 		count.Deleted += more.Deleted
 		count.Relaxed += more.Relaxed
+		count.Alike += more.Alike
 	}
 	r.Refused = append(r.Refused, other.Refused...)
 	r.Omitted = append(r.Omitted, other.Omitted...)
@@ -117,6 +128,8 @@ func kindsInLoadingOrder() []Kind {
 // no objects: what the loaded face holds is all that the target then has of the scope, what stood there before
 // included, and Take reads that.
 //
+// What stands there alike is not sent. What was deleted there stays deleted unless Revive says otherwise.
+//
 // History is loaded as it is: side effects and program rules are off, and what the target refuses is tried
 // again without validation (which DHIS2 grants to superusers only). What then is still missing is named in
 // the receipt and is no error.
@@ -124,7 +137,7 @@ func kindsInLoadingOrder() []Kind {
 // An interrupted load goes on with the parts that are not in w yet when it is called again; loading a part
 // twice changes nothing. The receipt is of this call's parts alone.
 func Load(ctx context.Context, s *Snapshot, local *dhis2api.Client, w *Writer, options LoadOptions) (*LoadReceipt, error) {
-	l, err := newLoader(ctx, local, options)
+	l, err := newLoader(ctx, s.Scope(), local, options)
 	if err != nil {
 		return nil, fmt.Errorf("look at the server: %w", err)
 	}

@@ -24,6 +24,9 @@ type loader struct {
 	skipped skipped
 	// files are the attributes and data elements whose values are uids of files.
 	files map[string]bool
+	// empty are the tracked entity types, and the programs without registration, of which the target had nothing
+	// when the load began, not even deleted.
+	empty map[string]bool
 
 	// mutex guards what is learned on the way: which org units, users and files the target has.
 	mutex sync.Mutex
@@ -33,7 +36,7 @@ type loader struct {
 }
 
 // newLoader learns what the target's metadata say about values.
-func newLoader(ctx context.Context, local *dhis2api.Client, options LoadOptions) (*loader, error) {
+func newLoader(ctx context.Context, scope *Scope, local *dhis2api.Client, options LoadOptions) (*loader, error) {
 	if options.BatchSize == 0 {
 		options.BatchSize = 200
 	}
@@ -43,7 +46,7 @@ func newLoader(ctx context.Context, local *dhis2api.Client, options LoadOptions)
 	l := &loader{
 		local: local, options: options, payload: payload{defaults: options.Defaults},
 		skipped: skipped{attributes: map[string]bool{}, dataElements: map[string]bool{}},
-		files:   map[string]bool{}, units: map[string]bool{}, users: map[string]*dhis2api.UserRef{}, known: map[string]bool{},
+		files:   map[string]bool{}, empty: map[string]bool{}, units: map[string]bool{}, users: map[string]*dhis2api.UserRef{}, known: map[string]bool{},
 	}
 	l.back = l.payload.reversed()
 	for _, class := range []string{"trackedEntityAttributes", "dataElements"} {
@@ -80,7 +83,7 @@ func newLoader(ctx context.Context, local *dhis2api.Client, options LoadOptions)
 			}
 		}
 	}
-	return l, nil
+	return l, l.findEmpty(ctx, scope)
 }
 
 func (l *loader) skip(kind merge.Kind, uid string) bool {

@@ -61,13 +61,14 @@ func (e *MetadataRefusedError) Error() string {
 
 // LoadMetadata gives the target the metadata of a scope, and gives the account in use the
 // units of the scope in addition to those it has. What the target refuses is left out and named in the
-// receipt; other objects of the target stay as they are. It then reads back what it sent.
+// receipt; other objects of the target stay as they are. It then reads back what it sent. Objects that the target
+// did not have are noted in brought before they are sent.
 //
 // It may be called any number of times, also with newer metadata. The account must be a superuser. A
 // MetadataRefusedError tells that what was refused was not stored; after any other error anything may or may not
 // be stored. Calling again is right.
-func LoadMetadata(ctx context.Context, local *dhis2api.Client, metadata Metadata, scope *Scope) (*MetadataReceipt, error) {
-	l := &metadataLoading{local: local, metadata: metadata, target: Target{Roots: scope.Roots()}}
+func LoadMetadata(ctx context.Context, local *dhis2api.Client, metadata Metadata, scope *Scope, brought *Brought) (*MetadataReceipt, error) {
+	l := &metadataLoading{local: local, metadata: metadata, target: Target{Roots: scope.Roots(), Brought: brought}}
 	// A fresh server's query cache holds an empty list of period types until its first clearing: it then
 	// refuses data sets (measured on 2.42.5.2).
 	if err := local.ClearCache(ctx); err != nil {
@@ -76,9 +77,15 @@ func LoadMetadata(ctx context.Context, local *dhis2api.Client, metadata Metadata
 	if err := l.readTarget(ctx); err != nil {
 		return nil, fmt.Errorf("look at the server's own metadata: %w", err)
 	}
+	if err := l.makeWay(ctx); err != nil {
+		return nil, fmt.Errorf("make way for new metadata: %w", err)
+	}
 	bundle, err := l.send(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if err := l.placeUnits(ctx); err != nil {
+		return nil, fmt.Errorf("levels of org units: %w", err)
 	}
 	if err := l.widenAccount(ctx, scope); err != nil {
 		return nil, fmt.Errorf("give account %s the scope's units: %w", l.me.Username, err)
@@ -111,6 +118,23 @@ type metadataLoading struct {
 	me       *dhis2api.Me
 	target   Target
 	receipt  MetadataReceipt
+}
+
+// placeUnits has the target reckon the levels of its org units, where one is wrong: of those below a unit that moved
+// DHIS2 changes the paths and leaves the levels (2.42).
+func (l *metadataLoading) placeUnits(ctx context.Context) error {
+	for chunk := range slices.Chunk(l.metadata.IDs("organisationUnits"), idsAtOnce) {
+		query := dhis2api.ListQuery{Fields: "id,path,level", Filters: []string{idFilter(chunk)}}
+		for unit, err := range dhis2api.ListAs[dhis2api.Ref](ctx, l.local, "organisationUnits", query) {
+			if err != nil {
+				return err
+			}
+			if unit.Level != strings.Count(unit.Path, "/") {
+				return l.local.UpdateOrgUnitPaths(ctx)
+			}
+		}
+	}
+	return nil
 }
 
 // readTarget learns what preparing has to know of the target.
@@ -236,6 +260,9 @@ func (l *metadataLoading) send(ctx context.Context) (Metadata, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := l.noteNew(ctx, bundle); err != nil {
+			return nil, err
+		}
 		report, err := l.importInTurn(ctx, bundle)
 		if err != nil && len(l.receipt.Refused) > 0 {
 			return nil, fmt.Errorf("import metadata without what was refused: %w", errors.Join(err, &MetadataRefusedError{Refused: l.receipt.Refused}))
@@ -257,6 +284,31 @@ func (l *metadataLoading) send(ctx context.Context) (Metadata, error) {
 		}
 	}
 	return nil, &MetadataRefusedError{Refused: l.receipt.Refused}
+}
+
+// noteNew notes which objects of the bundle the target does not have.
+func (l *metadataLoading) noteNew(ctx context.Context, bundle Metadata) error {
+	brought := l.target.Brought
+	if brought == nil {
+		return nil
+	}
+	var made []Reference
+	for class := range bundle {
+		ids := slices.DeleteFunc(bundle.IDs(class), func(id string) bool { return brought.has(Reference{class, id}) })
+		there, err := l.present(ctx, class, ids)
+		if err != nil {
+			return fmt.Errorf("look whose %s are there: %w", class, err)
+		}
+		if there == nil {
+			continue
+		}
+		for _, id := range ids {
+			if !there[id] {
+				made = append(made, Reference{class, id})
+			}
+		}
+	}
+	return brought.add(made...)
 }
 
 // importInTurn sends what a bundle holds in the order in which DHIS2 can take it: the hooks that check working

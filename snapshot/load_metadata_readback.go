@@ -10,7 +10,11 @@ import (
 
 // readBack asks the target for what was sent: what it does not show, and what it gives back otherwise. A class
 // that it cannot list counts as neither.
+//
+// A stage that left its program stays in the target's list until it is removed, and so do other members: what
+// RemoveMetadata will take counts as gone.
 func (l *metadataLoading) readBack(ctx context.Context, bundle Metadata) (missing, differing []Reference, err error) {
+	going := l.going()
 	for _, class := range bundle.Classes() {
 		stored, err := l.stored(ctx, class, bundle.IDs(class))
 		if err != nil {
@@ -25,15 +29,46 @@ func (l *metadataLoading) readBack(ctx context.Context, bundle Metadata) (missin
 				return nil, nil, err
 			}
 			id, _ := sent["id"].(string)
+			withoutMembers(stored[id], going)
 			switch got := stored[id]; {
 			case got == nil:
 				missing = append(missing, Reference{class, id})
-			case !holds(got, sent):
+			case !holds(got, sent) || keeps(class, got, sent):
 				differing = append(differing, Reference{class, id})
 			}
 		}
 	}
 	return missing, differing, nil
+}
+
+// going are the ids of what loading made and the metadata no longer has.
+func (l *metadataLoading) going() map[string]bool {
+	going := map[string]bool{}
+	if l.target.Brought == nil {
+		return going
+	}
+	for object := range l.target.Brought.objects {
+		going[object.ID] = true
+	}
+	for class := range l.metadata {
+		for _, id := range l.metadata.IDs(class) {
+			delete(going, id)
+		}
+	}
+	return going
+}
+
+// withoutMembers takes objects out of the lists of another one.
+func withoutMembers(object map[string]any, members map[string]bool) {
+	for property, value := range object {
+		if list, is := value.([]any); is {
+			object[property] = slices.DeleteFunc(list, func(item any) bool {
+				member, _ := item.(map[string]any)
+				id, _ := member["id"].(string)
+				return members[id]
+			})
+		}
+	}
 }
 
 // stored reads objects of a class from the target; nil where it cannot list the class.
@@ -67,7 +102,32 @@ func isServersOwn(property string) bool {
 	return false
 }
 
-// holds tells whether what a server gives back has all that was sent. Lists are held against each other without
+// keeps tells whether a server's object has a text, a reference or a list that was not sent: what central has removed
+// must not be left on the kit.
+func keeps(class string, stored, sent map[string]any) bool {
+	for property, value := range stored {
+		if _, is := sent[property]; is || isServersOwn(property) || slices.Contains(dropped(class), property) {
+			continue
+		}
+		switch value := value.(type) {
+		case string:
+			if value != "" {
+				return true
+			}
+		case []any:
+			if len(value) > 0 {
+				return true
+			}
+		case map[string]any:
+			if len(value) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// holds tells whether what a server gives back has all that was sent, and in lists nothing else. They are held against each other without
 // their order, which DHIS2 keeps for some and not for others; an embedded object is found by its id.
 func holds(stored, sent any) bool {
 	switch sent := sent.(type) {
@@ -84,6 +144,9 @@ func holds(stored, sent any) bool {
 		return true
 	case []any:
 		list, _ := stored.([]any)
+		if len(list) > len(sent) {
+			return false
+		}
 		byID := map[any]any{}
 		for _, item := range list {
 			if object, is := item.(map[string]any); is && object["id"] != nil {

@@ -110,6 +110,18 @@ func (b *trackerBatch) readBackEntities(ctx context.Context, there map[merge.Ref
 		taken[entity.TrackedEntity] = entity
 	}
 	var uids []string
+	sent := map[string]bool{}
+	for _, entity := range b.sent.TrackedEntities {
+		sent[entity.TrackedEntity] = true
+	}
+	for uid, standing := range b.stood {
+		if sent[uid] {
+			continue
+		}
+		if err := b.transferOwners(ctx, taken[uid], standing); err != nil {
+			return err
+		}
+	}
 	for _, entity := range b.sent.TrackedEntities {
 		if !b.allStored(entity) || !b.ownersFollow(taken[entity.TrackedEntity], entity) {
 			uids = append(uids, entity.TrackedEntity)
@@ -156,7 +168,7 @@ func (b *trackerBatch) ownersFollow(taken, sent *dhis2api.TrackedEntity) bool {
 			}
 		}
 	}
-	return !b.stood[sent.TrackedEntity]
+	return b.stood[sent.TrackedEntity] == nil
 }
 
 // transferOwners sets the owners that central has. An import makes the first enrollment's org unit the

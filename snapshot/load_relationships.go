@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
@@ -14,7 +16,7 @@ func (l *loader) loadRelationships(
 	ctx context.Context, taken iter.Seq2[*dhis2api.Relationship, error], sink loadSink,
 ) error {
 	work := func(ctx context.Context, batch []*dhis2api.Relationship) (*loadResult, error) {
-		b := newTrackerBatch(l, "", len(batch))
+		b := newTrackerBatch(l, Subject{}, len(batch))
 		count := b.result.receipt.count(merge.Relationship)
 		for _, relationship := range batch {
 			count.Taken++
@@ -32,46 +34,76 @@ func (l *loader) loadRelationships(
 			}
 			b.sent.Relationships = append(b.sent.Relationships, sent)
 		}
-		report, err := b.post(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if err := b.retryRelationships(ctx, report); err != nil {
-			return nil, err
-		}
-		return b.result, b.readBackRelationships(ctx)
+		return b.result, b.loadRelationships(ctx)
 	}
 	return inBatches(ctx, taken, l.options.BatchSize*flatFactor, l.options.Posters, work, sink.take)
 }
 
-// retryRelationships notes why relationships were refused. They are not sent without validation: one whose
-// ends are not there cannot be stored, and one that is there under another uid must not be stored twice.
-func (b *trackerBatch) retryRelationships(ctx context.Context, report *dhis2api.ImportReport) error {
-	for _, relationship := range b.sent.Relationships {
-		outcome := report.Outcome(dhis2api.KindRelationship, relationship.Relationship)
-		if outcome.State == dhis2api.OutcomeUnknown && report.Stats.Total == 0 {
-			one := dhis2api.TrackerPayload{Relationships: []*dhis2api.Relationship{relationship}}
-			again, err := b.local.Import(ctx, one, importOptions())
-			if isStatus(err) {
-				continue
-			}
-			if err != nil {
+// loadRelationships brings a batch of relationships to the target: those that it does not have. They are not sent
+// without validation: one whose ends are not there cannot be stored, and one that is there under another uid must
+// not be stored twice.
+func (b *trackerBatch) loadRelationships(ctx context.Context) error {
+	if err := b.leaveOutRelationships(ctx); err != nil {
+		return err
+	}
+	if b.sent.Empty() {
+		return nil
+	}
+	report, err := b.send(ctx, b.sent)
+	if err != nil {
+		return err
+	}
+	refused := b.refusedOf(report, b.sent)
+	if report.Stats.Total == 0 {
+		// The server took none of it: one by one it is seen which.
+		refused = dhis2api.TrackerPayload{}
+		for _, one := range objectsOf(b.sent) {
+			if report, err = b.send(ctx, one); err != nil {
 				return err
 			}
-			outcome = again.Outcome(dhis2api.KindRelationship, relationship.Relationship)
-		}
-		if len(outcome.Errors) > 0 {
-			b.problems[merge.Ref{Kind: merge.Relationship, UID: relationship.Relationship}] = outcome.Errors[0]
+			join(&refused, b.refusedOf(report, one))
 		}
 	}
+	if _, err := b.revive(ctx, refused); err != nil {
+		return err
+	}
+	return b.readBackRelationships(ctx)
+}
+
+// leaveOutRelationships takes out of the batch what the target has, and counts it.
+func (b *trackerBatch) leaveOutRelationships(ctx context.Context) error {
+	if b.nothingStood() || b.sent.Empty() {
+		return nil
+	}
+	found, err := b.relationshipsOf(ctx, b.sent.Relationships)
+	if err != nil {
+		return err
+	}
+	count := b.result.receipt.count(merge.Relationship)
+	b.sent.Relationships = slices.DeleteFunc(b.sent.Relationships, func(sent *dhis2api.Relationship) bool {
+		standing := found[sent.Relationship]
+		if standing == nil {
+			return false
+		}
+		var given, there merge.Face
+		b.form().AddRelationship(&given, sent)
+		b.form().AddRelationship(&there, standing)
+		ref := merge.Ref{Kind: merge.Relationship, UID: sent.Relationship}
+		if !maps.Equal(given.Objects[ref].Fields, there.Objects[ref].Fields) {
+			return false
+		}
+		count.Loaded++
+		count.Alike++
+		return true
+	})
 	return nil
 }
 
-// readBackRelationships finds the relationships by their ends, since DHIS2 has no list of them by uid.
-func (b *trackerBatch) readBackRelationships(ctx context.Context) error {
+// relationshipsOf finds relationships on the target by their ends, since DHIS2 has no list of them by uid.
+func (b *trackerBatch) relationshipsOf(ctx context.Context, relationships []*dhis2api.Relationship) (map[string]*dhis2api.Relationship, error) {
 	ends := map[dhis2api.Kind][]string{}
 	seen := map[string]bool{}
-	for _, relationship := range b.sent.Relationships {
+	for _, relationship := range relationships {
 		kind, uid := relationship.From.Ref()
 		if !seen[uid] {
 			seen[uid] = true
@@ -88,7 +120,7 @@ func (b *trackerBatch) readBackRelationships(ctx context.Context) error {
 	lookup := dhis2api.Lookup{Fields: "trackedEntity," + nested}
 	for entity, err := range b.local.TrackedEntitiesByID(ctx, ends[dhis2api.KindTrackedEntity], lookup) {
 		if err != nil {
-			return fmt.Errorf("read back relationships: %w", err)
+			return nil, fmt.Errorf("look for relationships: %w", err)
 		}
 		add(entity.Relationships)
 	}
@@ -104,17 +136,25 @@ func (b *trackerBatch) readBackRelationships(ctx context.Context) error {
 					break // the end itself is not there
 				}
 				if err != nil {
-					return fmt.Errorf("read back relationships: %w", err)
+					return nil, fmt.Errorf("look for relationships: %w", err)
 				}
 				add([]*dhis2api.Relationship{relationship})
 			}
 		}
 	}
+	return found, nil
+}
+
+// readBackRelationships accounts for every relationship that was sent.
+func (b *trackerBatch) readBackRelationships(ctx context.Context) error {
+	found, err := b.relationshipsOf(ctx, b.sent.Relationships)
+	if err != nil {
+		return err
+	}
 	count := b.result.receipt.count(merge.Relationship)
 	for _, sent := range b.sent.Relationships {
 		ref := merge.Ref{Kind: merge.Relationship, UID: sent.Relationship}
-		relationship := found[sent.Relationship]
-		if relationship == nil {
+		if found[sent.Relationship] == nil {
 			count.Refused++
 			b.result.receipt.Refused = append(b.result.receipt.Refused, b.refusal(ref))
 			continue

@@ -213,7 +213,7 @@ func loadFromServerToServer(t *testing.T, version string) {
 		}
 	}
 	for _, round := range []string{"into an empty server", "again"} {
-		receipt, err := LoadMetadata(t.Context(), local, metadata, scope)
+		receipt, err := LoadMetadata(t.Context(), local, metadata, scope, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -342,7 +342,7 @@ func TestLoadMetadataBesideOtherData(t *testing.T) {
 	if err := local.SetUserUnits(t.Context(), me.ID, units); err != nil {
 		t.Fatal(err)
 	}
-	receipt, err := LoadMetadata(t.Context(), local, metadata, scope)
+	receipt, err := LoadMetadata(t.Context(), local, metadata, scope, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func newKit(t *testing.T, central *dhis2api.Client, version string) *kit {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LoadMetadata(t.Context(), client, metadata, k.scope); err != nil {
+	if _, err := LoadMetadata(t.Context(), client, metadata, k.scope, nil); err != nil {
 		t.Fatal(err)
 	}
 	if k.client, err = dhis2api.Connect(t.Context(), listener.URL, dhis2api.Credentials{Username: "admin", Password: "district"}, options); err != nil {

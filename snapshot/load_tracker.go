@@ -18,9 +18,6 @@ const (
 	// maxSends bounds how often a batch is sent whose outcome stays unknown.
 	maxSends = 4
 
-	standingEventFields = "event,programStage,dataValues[dataElement],notes[note]"
-	standingFields      = "trackedEntity,attributes[attribute],enrollments[enrollment,notes[note],events[" + standingEventFields + "]]"
-
 	// What the reading back asks for: what is there, and who owns it.
 	thereFields = "trackedEntity,programOwners[program,orgUnit],enrollments[enrollment,events[event]]"
 )
@@ -34,7 +31,7 @@ func (l *loader) loadTrackedEntities(
 	ctx context.Context, subject Subject, taken iter.Seq2[*dhis2api.TrackedEntity, error], sink loadSink,
 ) error {
 	work := func(ctx context.Context, batch []*dhis2api.TrackedEntity) (*loadResult, error) {
-		b := newTrackerBatch(l, subject.Program, len(batch))
+		b := newTrackerBatch(l, subject, len(batch))
 		for _, entity := range batch {
 			if l.skip(merge.TrackedEntity, entity.TrackedEntity) {
 				b.result.receipt.count(merge.TrackedEntity).Taken++
@@ -55,7 +52,7 @@ func (l *loader) loadEvents(
 	ctx context.Context, subject Subject, taken iter.Seq2[*dhis2api.Event, error], sink loadSink,
 ) error {
 	work := func(ctx context.Context, batch []*dhis2api.Event) (*loadResult, error) {
-		b := newTrackerBatch(l, subject.Program, len(batch))
+		b := newTrackerBatch(l, subject, len(batch))
 		for _, event := range batch {
 			if l.skip(merge.Event, event.Event) {
 				b.result.receipt.count(merge.Event).Taken++
@@ -81,8 +78,10 @@ type trackerBatch struct {
 	result   *loadResult
 
 	sent dhis2api.TrackerPayload
+	// subject is the program, or the tracked entity type of those without enrollment.
+	subject Subject
 	// stood are the tracked entities that the target had before.
-	stood map[string]bool
+	stood map[string]*dhis2api.TrackedEntity
 	// stored are the objects that passed validation and were stored, relaxed those said to be stored without
 	// validation, problems why others were refused.
 	stored   map[merge.Ref]bool
@@ -90,10 +89,10 @@ type trackerBatch struct {
 	problems map[merge.Ref]dhis2api.ImportProblem
 }
 
-func newTrackerBatch(l *loader, program string, lines int) *trackerBatch {
+func newTrackerBatch(l *loader, subject Subject, lines int) *trackerBatch {
 	return &trackerBatch{
-		loader: l, program: program, result: &loadResult{lines: lines},
-		stood: map[string]bool{}, stored: map[merge.Ref]bool{}, relaxed: map[merge.Ref]bool{},
+		loader: l, subject: subject, program: subject.Program, result: &loadResult{lines: lines},
+		stood: map[string]*dhis2api.TrackedEntity{}, stored: map[merge.Ref]bool{}, relaxed: map[merge.Ref]bool{},
 		problems: map[merge.Ref]dhis2api.ImportProblem{},
 	}
 }
@@ -246,12 +245,14 @@ func (b *trackerBatch) omit(kind merge.Kind, uid, field, reason string) {
 	b.result.receipt.Omitted = append(b.result.receipt.Omitted, Omission{Kind: kind, UID: uid, Field: field, Reason: reason})
 }
 
-// post sends the batch. Before each sending it looks at what the target has, so that sending again after an
-// unknown outcome, or in a later run, adds nothing twice.
+// post sends the batch. Before each sending it looks at what the target has, unless that is known to be nothing,
+// so that sending again after an unknown outcome, or in a later run, adds nothing twice.
 func (b *trackerBatch) post(ctx context.Context) (*dhis2api.ImportReport, error) {
 	for sends := 1; ; sends++ {
-		if err := b.lookAtStanding(ctx); err != nil {
-			return nil, fmt.Errorf("look at what the server has: %w", err)
+		if sends > 1 || !b.empty[b.subject.UID()] {
+			if err := b.lookAtStanding(ctx, sends == 1); err != nil {
+				return nil, fmt.Errorf("look at what the server has: %w", err)
+			}
 		}
 		if b.sent.Empty() {
 			return &dhis2api.ImportReport{}, nil
@@ -270,67 +271,13 @@ func (b *trackerBatch) post(ctx context.Context) (*dhis2api.ImportReport, error)
 	}
 }
 
-// lookAtStanding adapts the payload to what the target has of it already.
-func (b *trackerBatch) lookAtStanding(ctx context.Context) error {
-	byUID := map[string]*dhis2api.TrackedEntity{}
-	uids := make([]string, 0, len(b.sent.TrackedEntities))
-	for _, entity := range b.sent.TrackedEntities {
-		byUID[entity.TrackedEntity] = entity
-		uids = append(uids, entity.TrackedEntity)
-	}
-	if len(uids) > 0 {
-		lookup := dhis2api.Lookup{Program: b.program, Fields: standingFields}
-		for standing, err := range b.local.TrackedEntitiesByID(ctx, uids, lookup) {
-			if err != nil {
-				return err
-			}
-			if sent := byUID[standing.TrackedEntity]; sent != nil {
-				b.stood[standing.TrackedEntity] = true
-				reconcileStanding(sent, standing, b.skipped)
-			}
-		}
-	}
-	if len(b.sent.Events) == 0 {
-		return nil
-	}
-	events := map[string]*dhis2api.Event{}
-	uids = uids[:0]
-	for _, event := range b.sent.Events {
-		events[event.Event] = event
-		uids = append(uids, event.Event)
-	}
-	for standing, err := range b.local.EventsByID(ctx, uids, dhis2api.Lookup{Program: b.program, Fields: standingEventFields}) {
-		if err != nil {
-			return err
-		}
-		if sent := events[standing.Event]; sent != nil {
-			reconcileStandingEvent(sent, standing, b.skipped)
-		}
-	}
-	return nil
-}
-
-// retryRefused sends what was refused again without validation: together, and what then still is not stored
-// one by one, for DHIS2 may answer what it cannot store with an error for the whole request.
+// retryRefused sends what was refused again: first what had been deleted on the target and may come back, then the
+// rest without validation: together, and what then still is not stored one by one, for DHIS2 may answer what it
+// cannot store with an error for the whole request.
 func (b *trackerBatch) retryRefused(ctx context.Context, report *dhis2api.ImportReport) error {
-	var refused dhis2api.TrackerPayload
-	for kind, one := range objectsOf(b.sent) {
-		ref := refOfKind(kind, uidOf(one))
-		outcome := report.Outcome(kind, ref.UID)
-		if isThere(outcome) {
-			b.stored[ref] = true
-			continue
-		}
-		if len(outcome.Errors) > 0 {
-			b.problems[ref] = outcome.Errors[0]
-			if dhis2api.ClassOf(outcome.Errors[0].Code) == dhis2api.ClassDeleted {
-				continue // a deleted uid is never taken again, whatever the validation
-			}
-		}
-		join(&refused, one)
-	}
-	if refused.Empty() {
-		return nil
+	refused, err := b.revive(ctx, b.refusedOf(report, b.sent))
+	if err != nil || refused.Empty() {
+		return err
 	}
 	rest, err := b.sendRelaxed(ctx, refused)
 	if err != nil || rest.Empty() || countObjects(refused) == 1 {
@@ -342,6 +289,25 @@ func (b *trackerBatch) retryRefused(ctx context.Context, report *dhis2api.Import
 		}
 	}
 	return nil
+}
+
+// refusedOf returns what a report says was not stored, and notes why.
+func (b *trackerBatch) refusedOf(report *dhis2api.ImportReport, sent dhis2api.TrackerPayload) dhis2api.TrackerPayload {
+	var refused dhis2api.TrackerPayload
+	for kind, one := range objectsOf(sent) {
+		ref := refOfKind(kind, uidOf(one))
+		outcome := report.Outcome(kind, ref.UID)
+		if isThere(outcome) {
+			b.stored[ref] = true
+			delete(b.problems, ref)
+			continue
+		}
+		if len(outcome.Errors) > 0 {
+			b.problems[ref] = outcome.Errors[0]
+		}
+		join(&refused, one)
+	}
+	return refused
 }
 
 // sendRelaxed sends objects without validation, and returns those that were not stored.

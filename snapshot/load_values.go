@@ -77,6 +77,9 @@ func (v *valueBatch) loadValues(ctx context.Context) error {
 	if err := v.ensureUnits(ctx, units); err != nil {
 		return err
 	}
+	if err := v.leaveOut(ctx); err != nil || len(v.values) == 0 {
+		return err
+	}
 	report, err := v.send(ctx, v.values, valueOptions())
 	if err != nil {
 		return err
@@ -147,7 +150,29 @@ func (v *valueBatch) deleteValues(ctx context.Context, deleted []*dhis2api.DataV
 	return err
 }
 
-func (v *valueBatch) readBack(ctx context.Context) error {
+// leaveOut takes out of the batch the values that stand on the target alike, and counts them.
+func (v *valueBatch) leaveOut(ctx context.Context) error {
+	standing, err := v.standing(ctx)
+	if err != nil {
+		return err
+	}
+	count := v.result.receipt.count(merge.DataValue)
+	taken, values := v.taken[:0], v.values[:0]
+	for i, value := range v.values {
+		there := standing[DataValueRef(v.taken[i])]
+		if there != nil && there.Value == value.Value && there.Comment == value.Comment && there.FollowUp == value.FollowUp {
+			count.Loaded++
+			count.Alike++
+			continue
+		}
+		taken, values = append(taken, v.taken[i]), append(values, value)
+	}
+	v.taken, v.values = taken, values
+	return nil
+}
+
+// standing are the values that the target has of the batch's data set, units and periods.
+func (v *valueBatch) standing(ctx context.Context) (map[merge.Ref]*dhis2api.DataValue, error) {
 	units, periods := map[string]bool{}, map[string]bool{}
 	for _, value := range v.values {
 		units[value.OrgUnit], periods[value.Period] = true, true
@@ -158,13 +183,21 @@ func (v *valueBatch) readBack(ctx context.Context) error {
 			query := dhis2api.DataValueQuery{DataSets: []string{v.dataSet}, OrgUnits: unitChunk, Periods: periodChunk}
 			for value, err := range v.local.DataValues(ctx, query) {
 				if err != nil {
-					return fmt.Errorf("read back values: %w", err)
+					return nil, fmt.Errorf("look for values: %w", err)
 				}
 				value.CategoryOptionCombo = v.back.mapped(value.CategoryOptionCombo)
 				value.AttributeOptionCombo = v.back.mapped(value.AttributeOptionCombo)
 				found[DataValueRef(value)] = value
 			}
 		}
+	}
+	return found, nil
+}
+
+func (v *valueBatch) readBack(ctx context.Context) error {
+	found, err := v.standing(ctx)
+	if err != nil {
+		return err
 	}
 	count := v.result.receipt.count(merge.DataValue)
 	for _, taken := range v.taken {
@@ -205,11 +238,29 @@ func (l *loader) loadCompletions(
 				continue
 			}
 			kept = append(kept, completion)
-			sent = append(sent, l.payload.completion(completion))
 			units[completion.OrganisationUnit], periods[completion.Period] = true, true
 		}
-		if len(sent) == 0 {
+		if len(kept) == 0 {
 			return result, nil
+		}
+		standing, err := l.completionsOf(ctx, subject.DataSet, slices.Sorted(maps.Keys(units)), slices.Sorted(maps.Keys(periods)))
+		if err != nil {
+			return nil, err
+		}
+		kept = slices.DeleteFunc(kept, func(completion *dhis2api.Completion) bool {
+			there := standing[CompletionRef(completion)]
+			if there == nil || there.Completed != completion.Completed {
+				return false
+			}
+			count.Loaded++
+			count.Alike++
+			return true
+		})
+		if len(kept) == 0 {
+			return result, nil
+		}
+		for _, completion := range kept {
+			sent = append(sent, l.payload.completion(completion))
 		}
 		reason, err := l.sendCompletions(ctx, sent)
 		if err != nil {
@@ -260,7 +311,7 @@ func (l *loader) completionsOf(ctx context.Context, dataSet string, units, perio
 			query := dhis2api.CompletionQuery{DataSets: []string{dataSet}, OrgUnits: unitChunk, Periods: periodChunk}
 			for completion, err := range l.local.Completions(ctx, query) {
 				if err != nil {
-					return nil, fmt.Errorf("read back completions: %w", err)
+					return nil, fmt.Errorf("look for completions: %w", err)
 				}
 				completion.AttributeOptionCombo = l.back.mapped(completion.AttributeOptionCombo)
 				found[CompletionRef(completion)] = completion

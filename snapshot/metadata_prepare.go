@@ -23,6 +23,9 @@ type Target struct {
 	// preparing prunes: object id, property, ids. What stands there and is not carried is kept, so that
 	// loading takes nothing from another scope on the same server.
 	Existing map[string]map[string][]string
+	// Brought are the objects that earlier loads made. What the target's object holds of them and is not carried
+	// any more is not kept.
+	Brought *Brought
 	// Without are uids of objects to leave out, because the target refuses them.
 	Without map[string]bool
 	// Present are those among Without that the target has in an earlier form: references to them stay.
@@ -59,7 +62,8 @@ type Role struct {
 //   - default category objects are left out and references to them point to the target's own, also those
 //     within expressions and custom forms;
 //   - the account in use and its roles are left out, whether they are the same by uid or by name, and users
-//     whom the target has under another uid; references point to the target's own;
+//     whom the target has under another uid; references point to the target's own. A user whom loading brought and
+//     central made anew under another uid keeps the one that the target knows;
 //   - classes that are never cloned are left out, custom icons, which go their own way, and
 //     objects that the target refuses.
 //
@@ -82,6 +86,9 @@ func (m Metadata) Prepare(target Target) (Metadata, error) {
 			}
 			if class == "users" {
 				p.narrow(object)
+				if own := p.renamed[id]; own != "" {
+					id, object["id"] = own, own
+				}
 			}
 			p.clean(class, object)
 			for _, property := range prunedLists(class) {
@@ -149,9 +156,13 @@ func newPreparation(m Metadata, target Target) *preparation {
 			}
 			id, _ := object["id"].(string)
 			if own, is := p.ownOf(class, object); is {
-				p.left[Reference{class, id}] = true
 				if own != id {
 					p.renamed[id] = own
+				}
+				if own == id || class != "users" || !target.Brought.has(Reference{class, own}) {
+					p.left[Reference{class, id}] = true
+				} else {
+					p.known[Reference{class, id}] = true
 				}
 				id = own
 			}
@@ -363,7 +374,7 @@ func (p *preparation) prune(id, property string, object map[string]any) {
 	list, _ := object[property].([]any)
 	class := referencedClass("", property)
 	for _, other := range existing {
-		if !p.known[Reference{class, other}] {
+		if reference := (Reference{class, other}); !p.known[reference] && !p.target.Brought.has(reference) {
 			list = append(list, map[string]any{"id": other})
 		}
 	}

@@ -58,7 +58,7 @@ func TestSettings(t *testing.T) {
 	if title, err := local.Setting(t.Context(), "applicationTitle"); err != nil || title == "Ministerio" {
 		t.Errorf("the kit took a setting that is central's own: %q %v", title, err)
 	}
-	if _, err := LoadMetadata(t.Context(), local, metadata, scope); err != nil {
+	if _, err := LoadMetadata(t.Context(), local, metadata, scope, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := settings.LoadUsers(t.Context(), local, []string{"triage1"}); err != nil {

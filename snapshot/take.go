@@ -283,7 +283,7 @@ func (s stream[T]) take(ctx context.Context) error {
 		return nil
 	}
 	s.progress.Total = s.total()
-	s.progress.Done = int64(len(s.seen.packed))
+	s.progress.Done = int64(s.seen.size())
 	s.taking.report(s.progress)
 	batch := w.Batch(s.name)
 	defer func() { batch.Abandon() }()

@@ -313,6 +313,11 @@ func (s *Server) maintain(w http.ResponseWriter, r *http.Request, caller *accoun
 			s.aggregate.purge()
 		case purges:
 			s.tracker.purge(strings.TrimSuffix(kind, "Removal"))
+		case task == "ouPathsUpdate":
+			s.placeUnits()
+			for _, unit := range slices.Clone(s.objects("organisationUnits")) {
+				s.change("organisationUnits", text(unit["id"]), "level", strings.Count(text(unit["path"]), "/"))
+			}
 		case task == "categoryOptionComboUpdate":
 			for _, combo := range s.objects("categoryCombos") {
 				s.makeOptionCombos(text(combo["id"]))
