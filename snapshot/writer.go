@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 )
 
 // About says what a face is made of.
@@ -26,6 +28,8 @@ type About struct {
 type WriterOptions struct {
 	// Now is the clock for the manifest's times.
 	Now func() time.Time
+	// Traffic, unless nil, is what this run has exchanged with the server so far, for the receipt of the take.
+	Traffic func() dhis2api.Traffic
 	// disk replaces the real one in tests.
 	disk disk
 }
@@ -40,11 +44,16 @@ type Writer struct {
 	opening   opening
 	manifest  *Manifest
 	streams   map[string]receipt
-	parts     []Part
-	numbers   map[partSeries]int
-	receipts  file
-	size      int64
-	packers   []*zstd.Encoder
+	// history are all receipts in their order.
+	history []receipt
+	parts   []Part
+	// traffic is nil where nobody counts; counted is what the receipts of this run have of it.
+	traffic  func() dhis2api.Traffic
+	counted  dhis2api.Traffic
+	numbers  map[partSeries]int
+	receipts file
+	size     int64
+	packers  []*zstd.Encoder
 	// broken is the error after which the receipts cannot be relied upon by this Writer.
 	broken   error
 	finished bool
@@ -67,7 +76,7 @@ func OpenWriter(directory string, face Face, keys *Keys, about About, o WriterOp
 		o.disk = realDisk{}
 	}
 	w := &Writer{
-		directory: directory, face: face, keys: keys, now: o.Now, disk: o.disk,
+		directory: directory, face: face, keys: keys, now: o.Now, disk: o.disk, traffic: o.Traffic,
 		streams: map[string]receipt{}, numbers: map[partSeries]int{},
 	}
 	if err := os.MkdirAll(w.path(string(face)), 0o700); err != nil {
@@ -149,6 +158,7 @@ func (w *Writer) resume(read *receipts, about About) error {
 
 func (w *Writer) remember(r receipt) {
 	w.streams[r.Stream] = r
+	w.history = append(w.history, r)
 	w.parts = append(w.parts, r.Parts...)
 	for _, part := range r.Parts {
 		series := partSeries{part.Kind, part.Subject}
@@ -252,6 +262,7 @@ func (w *Writer) Finish() error {
 	w.manifest.Faces[w.face] = &FaceInfo{
 		Server: w.opening.Server, Account: w.opening.Account,
 		StartedAt: w.opening.StartedAt, FinishedAt: w.now().UTC(), Parts: w.parts,
+		Take: takeReceipt(w.history),
 	}
 	content, err := encodeManifest(w.manifest)
 	if err == nil {
