@@ -29,6 +29,10 @@ type PrepareOptions struct {
 	// Confirm is asked before anything is loaded into a local server that is not empty; nil loads without
 	// asking. Its error ends the run.
 	Confirm func(ctx context.Context, question string) error
+	// LockOuts is asked before anything is loaded, once central was asked for everything, when metadata changed so
+	// that the kit will refuse what tablets have not sent yet, and tablets may have something to send; nil loads
+	// without asking. Its error ends the run; what was taken stays.
+	LockOuts func(ctx context.Context, found []LockOut) error
 }
 
 // PrepareReceipt is what a trip left base with.
@@ -51,6 +55,8 @@ type PrepareReceipt struct {
 	Load     *snapshot.LoadReceipt     `json:"load"`
 	// Removed says what became of metadata that earlier trips brought and this one does not need.
 	Removed *snapshot.MetadataRemoval `json:"removed,omitempty"`
+	// LockOuts are the changes of metadata for which the kit refuses what tablets have not sent yet.
+	LockOuts []LockOut `json:"lockOuts,omitempty"`
 	// People says who can log in on the kit; nil where fieldkit.yaml gives nobody a password.
 	People *PeopleReceipt `json:"people,omitempty"`
 	// Differing counts the records that the kit gives back otherwise than central gave them, Missing those
@@ -211,6 +217,9 @@ func (p *preparation) run(ctx context.Context) (*PrepareReceipt, error) {
 	}
 	if err := p.take(ctx); err != nil {
 		return nil, atServer(ctx, Central, p.central.BaseURL(), err)
+	}
+	if err := p.askLockOuts(ctx); err != nil {
+		return nil, atServer(ctx, Local, p.local.BaseURL(), err)
 	}
 	if err := p.load(ctx); err != nil {
 		return nil, atServer(ctx, Local, p.local.BaseURL(), err)
