@@ -34,6 +34,8 @@ type TakeOptions struct {
 	// Before, unless nil, is the snapshot of the trip before, from the same server: what has not changed there since is
 	// copied from its taken face. Nil asks for everything.
 	Before *Snapshot
+	// Settled, unless nil, is called whenever all that was asked for so far is durable.
+	Settled func() error
 	// Mentioned, unless nil, is told of every org unit that a record names, once: also of those outside the scope,
 	// and of those that earlier runs met.
 	Mentioned func(orgUnit string)
@@ -120,21 +122,29 @@ func Take(ctx context.Context, source *dhis2api.Client, w *Writer, o TakeOptions
 		} else {
 			err = t.events(ctx, program)
 		}
-		if err != nil {
+		if err := t.settle(err); err != nil {
 			return err
 		}
 	}
 	for _, kind := range w.Scope().TrackedEntityTypes {
-		if err := t.unenrolled(ctx, kind); err != nil {
+		if err := t.settle(t.unenrolled(ctx, kind)); err != nil {
 			return err
 		}
 	}
 	for _, dataSet := range w.Scope().DataSets {
-		if err := t.aggregate(ctx, dataSet); err != nil {
+		if err := t.settle(t.aggregate(ctx, dataSet)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// settle ends a stream.
+func (t *taking) settle(err error) error {
+	if err != nil || t.options.Settled == nil {
+		return err
+	}
+	return t.options.Settled()
 }
 
 // look finds out what central shows today and what it showed before. The loaded face needs neither.

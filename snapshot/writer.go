@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -116,6 +117,9 @@ func (w *Writer) readManifest(about About) error {
 		// The manifest is the last word; receipts beside it are what a cut in Finish left.
 		err := w.disk.remove(w.path(path.Join(string(w.face), receiptsName)))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := w.forgetAnswers(); err != nil {
 			return err
 		}
 		return ErrFinished
@@ -276,7 +280,17 @@ func (w *Writer) Finish() error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	return w.disk.remove(w.path(path.Join(string(w.face), receiptsName)))
+	return errors.Join(w.forgetAnswers(), w.disk.remove(w.path(path.Join(string(w.face), receiptsName))))
+}
+
+// forgetAnswers removes what was remembered while the face was unfinished; see Answers.
+func (w *Writer) forgetAnswers() error {
+	return os.RemoveAll(w.path(path.Join(string(w.face), answersName)))
+}
+
+// Copied tells whether something in the face came out of the snapshot before.
+func (w *Writer) Copied() bool {
+	return slices.ContainsFunc(w.history, func(r receipt) bool { return len(r.Copied) > 0 })
 }
 
 // Close lets go of the receipts' file; what is unfinished waits for the next OpenWriter. It may be called
