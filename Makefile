@@ -46,8 +46,8 @@ vuln: ## look for known vulnerabilities in what is called; accepted ones are in 
 	@.tools/vuln
 
 .PHONY: bench
-bench: ## measure what has a benchmark
-	@go test -run '^$$' -bench . -benchmem $(PACKAGES)
+bench: ## measure speed and memory against their bars; FIELDKIT_BENCH_CENTRAL=url FIELDKIT_BENCH_LOCAL=url on real servers
+	@.tools/bench
 
 .PHONY: soak
 soak: ## run the long tests: full numbers, faults, memory

@@ -36,7 +36,7 @@ func (c *Client) Icons(ctx context.Context, keys ...string) ([]Icon, error) {
 
 // IconContent reads the picture of an icon; the caller closes it. DHIS2 gives it smaller than it was uploaded.
 func (c *Client) IconContent(ctx context.Context, key string) (io.ReadCloser, error) {
-	return c.download(ctx, "/api/icons/"+url.PathEscape(key)+"/icon", nil)
+	return c.stream(ctx, download(http.MethodGet, "/api/icons/"+url.PathEscape(key)+"/icon", nil))
 }
 
 // DomainIcon is the domain of files that are icons.

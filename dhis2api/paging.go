@@ -131,6 +131,7 @@ type reader[T any] struct {
 	query  url.Values // all but page and pageSize
 	first  int        // page to begin with, from 1
 	size   int        // objects a page
+	many   bool       // many pages are expected
 	err    error      // the query is not possible: the only thing yielded
 }
 
@@ -141,9 +142,9 @@ func (r reader[T]) pages(ctx context.Context) iter.Seq2[Page[*T], error] {
 		return func(yield func(Page[*T], error) bool) { yield(Page[*T]{}, r.err) }
 	}
 	stride := newStride(r.size)
-	// Several at a time only when there proves to be more: most lists are short.
+	// Several at a time only when there is, or proves to be, more: most lists are short.
 	ahead := func(received int, last Page[*T]) int {
-		if len(last.Items) >= r.size {
+		if len(last.Items) >= r.size || received == 0 && r.many {
 			return r.client.options.Parallel
 		}
 		return min(r.client.options.Parallel, received)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"runtime"
 	"slices"
@@ -217,6 +218,58 @@ func TestRefusedQueriesAreNotShrunk(t *testing.T) {
 	_, err := readEvents(t, connect(t, "2.42.5.2", server.handle, Options{}), EventQuery{})
 	if !is[*StatusError](err) || len(server.asked) != 1 {
 		t.Errorf("%v after %v", err, server.asked)
+	}
+}
+
+// TestPagesAreReadTogether waits in the server until as many requests are there as must come together.
+func TestPagesAreReadTogether(t *testing.T) {
+	for name, test := range map[string]struct {
+		paging Paging
+		total  int
+		want   map[int]int // page: how many requests there are with it
+	}{
+		"many pages expected":           {Paging{Page: 1, PageSize: 10}, 60, map[int]int{1: 3, 2: 3, 3: 3}},
+		"many after a full first one":   {Paging{PageSize: 10}, 60, map[int]int{1: 1, 2: 3, 3: 3, 4: 3}},
+		"few after one that is not":     {Paging{PageSize: 10}, 5, map[int]int{1: 1, 2: 1}},
+		"the rest of what was expected": {Paging{Page: 6, PageSize: 10}, 55, map[int]int{6: 3, 7: 3, 8: 3}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := &population{total: test.total}
+			var mu sync.Mutex
+			arrived := map[int]chan struct{}{} // a group of requests that wait for each other, by its size
+			waiting := map[int]int{}
+			server.answer = func(_ http.ResponseWriter, page, _ int) bool {
+				group := test.want[page]
+				if group < 2 {
+					return false
+				}
+				mu.Lock()
+				if waiting[group] == 0 {
+					arrived[group] = make(chan struct{})
+				}
+				all := arrived[group]
+				if waiting[group]++; waiting[group] == group {
+					waiting[group] = -1 << 30 // the first of them only
+					close(all)
+				}
+				mu.Unlock()
+				<-all
+				return false
+			}
+			options := newClock().options()
+			options.Parallel = 3
+			c := connect(t, "2.42.5.2", server.handle, options)
+			got, err := readEvents(t, c, EventQuery{Paging: test.paging})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(wantUIDs((max(1, test.paging.Page)-1)*10, test.total), got); diff != "" {
+				t.Errorf("events (-want +got):\n%s", diff)
+			}
+			if most := slices.Max(slices.Collect(maps.Values(test.want))); server.together != most {
+				t.Errorf("%d requests at a time, want %d", server.together, most)
+			}
+		})
 	}
 }
 

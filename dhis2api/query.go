@@ -110,7 +110,8 @@ type Paging struct {
 	// Fields is DHIS2's field filter; when empty the constant named after the object (TrackedEntityFields...).
 	Fields string
 	// Page is the first page to read, 1 when zero: an interrupted reading goes on with the page after the last
-	// that was kept, provided PageSize is the same.
+	// that was kept, provided PageSize is the same. Whoever gives it expects many pages: several are read at the
+	// same time from the start, and not only once the first proves to be full.
 	Page int
 	// PageSize is the number of objects a page, 500 for tracked entities and 1000 for the rest when zero. When
 	// the server fails on a page it is asked for in smaller parts; what is yielded as one page stays the same.

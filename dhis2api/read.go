@@ -245,7 +245,7 @@ func readerOf[T any](c *Client, list string, values parameters, paging Paging, d
 	}
 	return reader[T]{
 		client: c, path: trackerPath + "/" + list, list: list, query: url.Values(values),
-		first: max(1, paging.Page), size: size, err: err,
+		first: max(1, paging.Page), size: size, many: paging.Page > 0, err: err,
 	}
 }
 

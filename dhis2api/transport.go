@@ -225,6 +225,9 @@ func (c *Client) exchange(ctx context.Context, r *request, authorize *session) (
 		}
 	}
 	ctx, watch := watchSilence(ctx, c.options.RequestTimeout)
+	if r.length > 0 {
+		body = watch.sending(body)
+	}
 	connected := false
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }})
 	request, err := http.NewRequestWithContext(traced, r.method, target.String(), body)
@@ -239,7 +242,10 @@ func (c *Client) exchange(ctx context.Context, r *request, authorize *session) (
 		// net/http asks for it only where nothing was written to a connection that had gone stale.
 		request.GetBody = func() (io.ReadCloser, error) {
 			again, err := r.body()
-			return io.NopCloser(again), err
+			if err != nil {
+				return nil, err
+			}
+			return watch.sending(again), nil
 		}
 	}
 	if r.contentType != "" {
@@ -411,6 +417,27 @@ func watchSilence(ctx context.Context, limit time.Duration) (context.Context, *s
 type silenceKey struct{}
 
 func (s *silence) heard() { s.timer.Reset(s.limit) }
+
+// sending is a request's body that notes when the server takes some of it: a long upload is no silence.
+func (s *silence) sending(body io.Reader) io.ReadCloser { return sentBody{body, s} }
+
+type sentBody struct {
+	io.Reader
+	watch *silence
+}
+
+func (b sentBody) Read(p []byte) (int, error) {
+	b.watch.heard()
+	return b.Reader.Read(p)
+}
+
+// Close closes what is sent, where it wants to be closed.
+func (b sentBody) Close() error {
+	if closer, ok := b.Reader.(io.Closer); ok {
+		return closer.Close()
+	}
+	return nil
+}
 
 func (s *silence) stop() {
 	s.timer.Stop()

@@ -1,7 +1,6 @@
 package orchestrator
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -30,31 +29,16 @@ func (c *comparison) candidates(ctx context.Context, progress Progress) ([]root,
 			return nil, err
 		}
 	}
-	carried, err := c.carried(ctx)
+	// Those of earlier runs, and those carried over from an earlier trip: their faces may differ from the snapshot
+	// only by their bases.
+	carried, err := changedRoots(ctx, c.trip.journal)
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range carried {
-		found[r] = true
-	}
+	maps.Copy(found, carried)
 	c.found.Records = len(found)
 	roots := slices.Collect(maps.Keys(found))
-	// In the order of the snapshot's parts, so that neighbours are read together; a created root after all of them.
-	part := make(map[root]int, len(roots))
-	for _, r := range roots {
-		part[r] = len(c.loaded.parts)
-	}
-	err = c.loaded.file.parts(ctx, c.loaded.name, roots, func(r root, first, _ int) error {
-		part[r] = min(part[r], first)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(roots, func(a, b root) int {
-		return cmp.Or(cmp.Compare(part[a], part[b]), cmp.Compare(a.String(), b.String()))
-	})
-	return roots, nil
+	return roots, c.loaded.inOrder(ctx, roots)
 }
 
 // byTransaction finds what the kit's database says was written, or has lost rows, since the trip's mark. What is
@@ -146,22 +130,4 @@ func (c *comparison) byComparison(ctx context.Context, progress Progress) (map[r
 	}
 	err = errors.Join(now.against(ctx, c.loaded, differs), c.loaded.against(ctx, now, differs))
 	return found, err
-}
-
-// carried lists the roots that the journal has changes of: those of earlier runs, and those carried over from
-// an earlier trip. Their faces may differ from the snapshot only by their bases.
-func (c *comparison) carried(ctx context.Context) ([]root, error) {
-	names, err := c.trip.journal.Roots(ctx)
-	if err != nil {
-		return nil, err
-	}
-	roots := make([]root, 0, len(names))
-	for _, name := range names {
-		r, err := parseRoot(name)
-		if err != nil {
-			return nil, err
-		}
-		roots = append(roots, r)
-	}
-	return roots, nil
 }

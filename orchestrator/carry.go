@@ -37,7 +37,7 @@ func (p *preparation) carry(ctx context.Context) error {
 		return err
 	}
 	if before != nil {
-		carried, err := p.unfinished(ctx, before)
+		carried, err := p.unfinished(ctx, before, func(c *comparison) ([]root, error) { return c.candidates(ctx, p.kit.options.Progress) })
 		if err := errors.Join(err, before.close()); err != nil {
 			return err
 		}
@@ -68,8 +68,8 @@ func (p *preparation) openBefore(t *trip) (*snapshot.Snapshot, error) {
 }
 
 // unfinished looks at the kit once more, before a new trip overwrites it: what tablets sent after the last
-// reconcile, and what is held, is found and taken over.
-func (p *preparation) unfinished(ctx context.Context, t *trip) (*carriage, error) {
+// reconcile, and what is held, is found and taken over. candidates says where to look.
+func (p *preparation) unfinished(ctx context.Context, t *trip, candidates func(*comparison) ([]root, error)) (*carriage, error) {
 	s, err := p.openBefore(t)
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func (p *preparation) unfinished(ctx context.Context, t *trip) (*carriage, error
 	if c.run, err = t.journal.BeginRun(ctx, "carry", p.kit.options.Now()); err != nil {
 		return nil, err
 	}
-	roots, err := c.candidates(ctx, p.kit.options.Progress)
+	roots, err := candidates(c)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,25 @@ func carriedRefs(ctx context.Context, j *journal.Journal) (map[merge.Ref]bool, e
 		refs[change.Ref] = true
 		refs[rootRef(r)] = true
 	}
+	delete(refs, merge.Ref{}) // a form's: of a form the other values go their own way
 	return refs, nil
+}
+
+// changedRoots are the roots that a journal has changes of.
+func changedRoots(ctx context.Context, j *journal.Journal) (map[root]bool, error) {
+	names, err := j.Roots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	roots := map[root]bool{}
+	for _, name := range names {
+		r, err := parseRoot(name)
+		if err != nil {
+			return nil, err
+		}
+		roots[r] = true
+	}
+	return roots, nil
 }
 
 // rootRef is the object that a root is named by; a form has none.

@@ -22,16 +22,15 @@ import (
 // its record, and that the load then wrote over. Where fieldkit runs the kit's server itself nobody reaches it
 // meanwhile; where the owner does, tablets should be kept away while prepare loads.
 func (p *preparation) arrived(ctx context.Context, taken, loaded *index) error {
-	carried, err := p.trip.journal.Fact(ctx, factCarried)
-	if err != nil || p.kit.ownStack() || carried == carriedElsewhere {
-		return err
+	if p.kit.ownStack() {
+		return nil
 	}
-	before, err := p.kit.tripBefore(ctx, p.trip.id)
+	before, err := p.earlier(ctx)
 	if err != nil || before == nil {
 		return err
 	}
 	a := &arrivals{preparation: p, before: before, taken: taken, loaded: loaded, form: snapshot.Canonical{Zone: p.local.Zone()}}
-	err = errors.Join(a.find(ctx), before.close())
+	err = a.find(ctx)
 	if p.receipt.Arrived > 0 {
 		p.kit.options.Progress.Note(fmt.Sprintf("%d changes reached the kit while it was loaded; they travel on", p.receipt.Arrived))
 	}
@@ -41,11 +40,9 @@ func (p *preparation) arrived(ctx context.Context, taken, loaded *index) error {
 // arrivals is one search for what arrived.
 type arrivals struct {
 	*preparation
-	before        *trip
+	before        *past
 	taken, loaded *index
-	// stood is the loaded face of the trip before.
-	stood *index
-	form  snapshot.Canonical
+	form          snapshot.Canonical
 	// carried are the objects that were left as they are on the kit: changes of theirs are found as ever.
 	carried map[merge.Ref]bool
 }
@@ -72,13 +69,6 @@ func (a *arrivals) find(ctx context.Context) error {
 	if len(suspects) == 0 {
 		return nil
 	}
-	s, err := a.openBefore(a.before)
-	if err != nil {
-		return err
-	}
-	if a.stood, err = a.trip.readIndex(ctx, stoodIndex, s, snapshot.Loaded, a.form); err != nil {
-		return wrongKey(err)
-	}
 	for batch := range slices.Chunk(slices.Collect(maps.Keys(suspects)), batchRoots) {
 		if err := a.judge(ctx, batch); err != nil {
 			return err
@@ -97,16 +87,16 @@ func (a *arrivals) judge(ctx context.Context, roots []root) error {
 	if err != nil {
 		return wrongKey(err)
 	}
-	stood, err := a.stood.faces(ctx, roots, a.form)
+	stood, err := a.before.stood.faces(ctx, roots, a.form)
 	if err != nil {
 		return wrongKey(err)
 	}
 	for _, r := range roots {
-		rows, err := a.before.journal.ChangesUnder(ctx, r.String())
+		rows, err := a.before.trip.journal.ChangesUnder(ctx, r.String())
 		if err != nil {
 			return err
 		}
-		was, err := a.asLeft(ctx, merge.Record{Loaded: stood[r], Local: loaded[r]}, rows)
+		was, err := a.before.asLeft(ctx, merge.Record{Loaded: stood[r], Local: loaded[r]}, rows)
 		if err != nil {
 			return err
 		}
@@ -116,29 +106,6 @@ func (a *arrivals) judge(ctx context.Context, roots []root) error {
 		}
 	}
 	return nil
-}
-
-// asLeft is what stood on the kit when the trip before was looked at last: its loaded face, and what was found and
-// is home since.
-func (a *arrivals) asLeft(ctx context.Context, record merge.Record, rows []journal.Change) (merge.Face, error) {
-	refs := map[merge.Ref]bool{}
-	for _, face := range []merge.Face{record.Loaded, record.Local} {
-		for ref := range face.Objects {
-			refs[ref] = true
-		}
-	}
-	for _, row := range rows {
-		refs[row.Ref] = true
-	}
-	var bases []merge.Base
-	for ref := range refs {
-		of, err := a.before.journal.Bases(ctx, ref)
-		if err != nil {
-			return merge.Face{}, err
-		}
-		bases = append(bases, of...)
-	}
-	return merge.Overlay(record, bases).Loaded, nil
 }
 
 // expected is what the load alone could have left, chosen as near to what there is as can be.

@@ -14,6 +14,9 @@ var (
 	ErrUsage = errors.New("usage")
 	// ErrNoSnapshot means that the kit has no prepared trip to work on.
 	ErrNoSnapshot = errors.New("no snapshot")
+	// ErrLockOuts means that metadata changed so that the kit would refuse what tablets have not sent yet, and nobody
+	// said yes to that.
+	ErrLockOuts = errors.New("lock-outs")
 	// ErrLocked means that another fieldkit is at work on the same kit.
 	ErrLocked = errors.New("another run holds the kit")
 	// ErrWrongKey means that a snapshot cannot be decrypted with the identities at hand.

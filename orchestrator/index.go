@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -132,6 +133,23 @@ func (x *index) has(ctx context.Context, r root) (bool, error) {
 		return nil
 	})
 	return found, err
+}
+
+// inOrder puts roots in the order of the snapshot's parts, so that neighbours are read together; those that it does
+// not have come last.
+func (x *index) inOrder(ctx context.Context, roots []root) error {
+	part := make(map[root]int, len(roots))
+	for _, r := range roots {
+		part[r] = len(x.parts)
+	}
+	err := x.file.parts(ctx, x.name, roots, func(r root, first, _ int) error {
+		part[r] = min(part[r], first)
+		return nil
+	})
+	slices.SortFunc(roots, func(a, b root) int {
+		return cmp.Or(cmp.Compare(part[a], part[b]), cmp.Compare(a.String(), b.String()))
+	})
+	return err
 }
 
 // faces reads what the indexed face holds of the roots, from the parts that hold it and no others.

@@ -169,3 +169,16 @@ func TestSoakIndexMemory(t *testing.T) {
 		t.Errorf("memory grows with the data: %d MB for 10,000 events, %d MB for 1,000,000", few>>20, many>>20)
 	}
 }
+
+// BenchmarkMemory says how much memory is in use at most while two faces of ten thousand events, and of a million, are
+// indexed and compared.
+func BenchmarkMemory(b *testing.B) {
+	b.Run("compare", func(b *testing.B) {
+		for b.Loop() {
+			few, _ := indexMemory(b, 10_000)
+			many, _ := indexMemory(b, 1_000_000)
+			b.ReportMetric(float64(few>>20), "MB-10000")
+			b.ReportMetric(float64(many>>20), "MB-1000000")
+		}
+	})
+}

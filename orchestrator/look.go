@@ -68,7 +68,13 @@ func (c *comparison) look(ctx context.Context, roots []root) (*view, error) {
 	}
 	expectedLocal, expectedCentral := expectation{}, expectation{}
 	for _, r := range roots {
-		expectedLocal[r], expectedCentral[r] = loaded[r].Objects, taken[r].Objects
+		// What only a base knows is asked for too: a deletion that is not home is proven by that alone, once the
+		// kit has purged what was deleted there.
+		known, err := c.based(ctx, r, merge.Record{Taken: taken[r], Loaded: loaded[r]})
+		if err != nil {
+			return nil, err
+		}
+		expectedLocal[r], expectedCentral[r] = known.Loaded.Objects, known.Taken.Objects
 	}
 	v := &view{roots: roots, records: map[root]merge.Record{}, changes: map[root][]journal.Change{}}
 	if v.local, err = read(ctx, c.local, roots, expectedLocal, nil); err != nil {
@@ -80,7 +86,7 @@ func (c *comparison) look(ctx context.Context, roots []root) (*view, error) {
 	for _, r := range roots {
 		record := merge.Record{
 			Taken: taken[r], Loaded: loaded[r],
-			Local: c.within(v.local.faces[r]), Central: v.central.faces[r],
+			Local: v.local.faces[r], Central: v.central.faces[r],
 		}
 		if err := c.judge(ctx, v, r, record); err != nil {
 			return nil, err
@@ -89,15 +95,16 @@ func (c *comparison) look(ctx context.Context, roots []root) (*view, error) {
 	return v, nil
 }
 
-// within leaves out of a face what belongs to programs that the kit does not carry.
-func (c *comparison) within(face merge.Face) merge.Face {
-	carried := func(object merge.Object) bool {
-		program := object.Fields[merge.FieldProgram]
-		return program == "" || slices.ContainsFunc(c.scope.Programs, func(p snapshot.Program) bool { return p.ID == program })
-	}
+// within leaves out of the kit's face what belongs to programs that the trip does not carry, unless it knows it: a
+// change that is held travels on with its whole record, even when its program has left the scope.
+func (c *comparison) within(record merge.Record) merge.Face {
+	face := record.Local
 	objects := map[merge.Ref]merge.Object{}
 	for ref, object := range face.Objects {
-		if carried(object) {
+		program := object.Fields[merge.FieldProgram]
+		_, taken := record.Taken.Objects[ref]
+		_, loaded := record.Loaded.Objects[ref]
+		if _, carried := c.scope.Program(program); carried || program == "" || taken || loaded {
 			objects[ref] = object
 		}
 	}
@@ -122,6 +129,7 @@ func (c *comparison) judge(ctx context.Context, v *view, r root, record merge.Re
 		return err
 	}
 	record = merge.Overlay(record, bases)
+	record.Local = c.within(record)
 	v.records[r] = record
 	ruling := c.decisions.rule(record, false)
 	filed, err := c.file(ctx, v, r, rows, merge.Compare(record, ruling.rules(c.rules)), ruling)
@@ -130,6 +138,16 @@ func (c *comparison) judge(ctx context.Context, v *view, r root, record merge.Re
 	}
 	v.changes[r], err = c.foretell(ctx, v, r, record, rows, filed)
 	return err
+}
+
+// based is a record with its taken and loaded faces as the journal's bases have them.
+func (c *comparison) based(ctx context.Context, r root, record merge.Record) (merge.Record, error) {
+	rows, err := c.trip.journal.ChangesUnder(ctx, r.String())
+	if err != nil || len(rows) == 0 {
+		return record, err
+	}
+	bases, err := c.bases(ctx, r, record, rows)
+	return merge.Overlay(record, bases), err
 }
 
 // refsOf are the objects of a record that its root is the place for. A person's relationships, which taken and

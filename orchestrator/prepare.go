@@ -29,6 +29,10 @@ type PrepareOptions struct {
 	// Confirm is asked before anything is loaded into a local server that is not empty; nil loads without
 	// asking. Its error ends the run.
 	Confirm func(ctx context.Context, question string) error
+	// LockOuts is asked before anything is loaded, once central was asked for everything, when metadata changed so
+	// that the kit will refuse what tablets have not sent yet, and tablets may have something to send; nil loads
+	// without asking. Its error ends the run; what was taken stays.
+	LockOuts func(ctx context.Context, found []LockOut) error
 }
 
 // PrepareReceipt is what a trip left base with.
@@ -51,8 +55,13 @@ type PrepareReceipt struct {
 	Load     *snapshot.LoadReceipt     `json:"load"`
 	// Removed says what became of metadata that earlier trips brought and this one does not need.
 	Removed *snapshot.MetadataRemoval `json:"removed,omitempty"`
+	// LockOuts are the changes of metadata for which the kit refuses what tablets have not sent yet.
+	LockOuts []LockOut `json:"lockOuts,omitempty"`
 	// People says who can log in on the kit; nil where fieldkit.yaml gives nobody a password.
 	People *PeopleReceipt `json:"people,omitempty"`
+	// RemovedRecords counts the objects and values that the trip before had brought to the kit and this one does not carry:
+	// deleted at central, moved away, or out of the scope.
+	RemovedRecords int `json:"removedRecords,omitempty"`
 	// Differing counts the records that the kit gives back otherwise than central gave them, Missing those
 	// that it does not give back at all.
 	Differing int `json:"differing"`
@@ -98,7 +107,7 @@ func (k *Kit) Prepare(ctx context.Context, options PrepareOptions) (*PrepareRece
 		return nil, err
 	}
 	receipt, err := p.run(ctx)
-	return receipt, errors.Join(err, p.trip.close())
+	return receipt, errors.Join(err, p.past.close(), p.trip.close())
 }
 
 // preparation is one run of prepare.
@@ -108,9 +117,12 @@ type preparation struct {
 	central, local *dhis2api.Client
 	scope          *snapshot.Scope
 	trip           *trip
-	keys           *snapshot.Keys
-	about          snapshot.About
-	receipt        *PrepareReceipt
+	// past is the trip before, nil where there is none or as long as nobody asked; taken indexes what was taken.
+	past    *past
+	taken   *index
+	keys    *snapshot.Keys
+	about   snapshot.About
+	receipt *PrepareReceipt
 	// stack is the kit's own containers, nil without.
 	stack *stack
 	// holds tells that the kit holds the data of the trip before, elsewhere that it does not and need not.
@@ -212,6 +224,9 @@ func (p *preparation) run(ctx context.Context) (*PrepareReceipt, error) {
 	if err := p.take(ctx); err != nil {
 		return nil, atServer(ctx, Central, p.central.BaseURL(), err)
 	}
+	if err := p.askLockOuts(ctx); err != nil {
+		return nil, atServer(ctx, Local, p.local.BaseURL(), err)
+	}
 	if err := p.load(ctx); err != nil {
 		return nil, atServer(ctx, Local, p.local.BaseURL(), err)
 	}
@@ -255,21 +270,21 @@ func (p *preparation) compare(ctx context.Context) error {
 	if err != nil {
 		return wrongKey(err)
 	}
-	taken, err := p.trip.readIndex(ctx, takenIndex, s, snapshot.Taken, snapshot.Canonical{Zone: p.central.Zone()})
+	taken, err := p.indexTaken(ctx, s)
 	if err != nil {
-		return wrongKey(err)
+		return err
 	}
 	loaded, err := p.trip.readIndex(ctx, loadedIndex, s, snapshot.Loaded, snapshot.Canonical{Zone: p.local.Zone()})
 	if err != nil {
 		return wrongKey(err)
 	}
-	skip, err := carriedRefs(ctx, p.trip.journal)
+	skip, err := changedRoots(ctx, p.trip.journal)
 	if err != nil {
 		return err
 	}
 	err = taken.against(ctx, loaded, func(d difference) error {
 		switch {
-		case d.subject == tiesSubject, d.empty, skip[rootRef(d.root)]:
+		case d.subject == tiesSubject, d.empty, skip[d.root]:
 		case d.missing:
 			p.receipt.Missing++
 		default:
@@ -286,6 +301,18 @@ func (p *preparation) compare(ctx context.Context) error {
 		p.receipt.Taken[part.Kind] += part.Objects
 	}
 	return p.arrived(ctx, taken, loaded)
+}
+
+// indexTaken indexes what was taken, once a run.
+func (p *preparation) indexTaken(ctx context.Context, s *snapshot.Snapshot) (*index, error) {
+	if p.taken == nil {
+		taken, err := p.trip.readIndex(ctx, takenIndex, s, snapshot.Taken, snapshot.Canonical{Zone: p.central.Zone()})
+		if err != nil {
+			return nil, wrongKey(err)
+		}
+		p.taken = taken
+	}
+	return p.taken, nil
 }
 
 // finish makes the trip ready and keeps the receipt in its journal.

@@ -407,12 +407,17 @@ func (w againWorld) stagesChange() {
 	w.define("programStages", "followUp", map[string]any{"program": w.ref("vector"), "programStageDataElements": []any{w.stageElement("followUp", "bites")}})
 	w.define("programStageSections", "about", map[string]any{"programStage": w.ref("bite"), "dataElements": []any{w.ref("bites")}, "sortOrder": 1})
 	w.define("programSections", "who", map[string]any{"program": w.ref("vector"), "trackedEntityAttributes": []any{w.ref("village")}, "sortOrder": 1})
-	w.give("programStages", "programStageSections", "programSections")
-	w.edit("programs", "vector", func(program map[string]any) {
-		program["programStages"] = []any{w.ref("bite"), w.ref("followUp")}
-		program["programSections"] = []any{w.ref("who")}
-	})
-	w.edit("programStages", "bite", func(stage map[string]any) { stage["programStageSections"] = []any{w.ref("about")} })
+	for _, object := range w.metadata["programs"] {
+		if object["id"] == w.id("vector") {
+			object["programStages"], object["programSections"] = []any{w.ref("bite"), w.ref("followUp")}, []any{w.ref("who")}
+		}
+	}
+	for _, object := range w.metadata["programStages"] {
+		if object["id"] == w.id("bite") {
+			object["programStageSections"] = []any{w.ref("about")}
+		}
+	}
+	w.give("programs", "programSections", "programStages", "programStageSections")
 	w.again()
 	w.alike("programStages", "bite", "followUp")
 	w.alike("programStageSections", "about")

@@ -21,6 +21,9 @@ func (p *preparation) load(ctx context.Context) error {
 	if err := p.carry(ctx); err != nil {
 		return err
 	}
+	if err := p.leave(ctx, taken); err != nil {
+		return err
+	}
 	if err := p.loadMetadata(ctx, taken); err != nil {
 		return err
 	}
@@ -50,6 +53,7 @@ func (p *preparation) loadInto(ctx context.Context, taken *snapshot.Snapshot, w 
 	p.kit.options.Progress.Step("loading")
 	options := snapshot.LoadOptions{
 		Skip: func(ref merge.Ref) bool { return skip[ref] }, Central: p.central, Defaults: p.receipt.Metadata.Defaults,
+		KeepUnknown: p.past != nil, Revive: p.revive,
 		Progress: func(at snapshot.LoadProgress) {
 			p.kit.options.Progress.Count("objects loaded", at.AllDone, at.AllTotal)
 		},

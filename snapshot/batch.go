@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 )
 
 // partObjects is the number of lines after which a part is closed and the next begun.
@@ -19,13 +21,18 @@ type Batch struct {
 	stream string
 	open   map[partSeries]*partFile
 	full   []*partFile
+	// copied counts the objects that came out of the snapshot before; source is the stream that they were copied for,
+	// and whole what that cost when it was last read whole.
+	copied map[Kind]int64
+	source string
+	whole  int64
 	err    error
 	ended  bool
 }
 
 // Batch begins the next piece of a stream. Abandon or Commit ends it.
 func (w *Writer) Batch(stream string) *Batch {
-	b := &Batch{w: w, stream: stream, open: map[partSeries]*partFile{}}
+	b := &Batch{w: w, stream: stream, open: map[partSeries]*partFile{}, copied: map[Kind]int64{}}
 	switch {
 	case w.broken != nil:
 		b.err = w.broken
@@ -70,6 +77,15 @@ func (b *Batch) Add(kind Kind, subject Subject, object any) error {
 	if p.part.Objects >= partObjects {
 		return b.close(series, p)
 	}
+	return nil
+}
+
+// Copy is Add of an object that came out of the snapshot before, for the receipt.
+func (b *Batch) Copy(kind Kind, subject Subject, object any) error {
+	if err := b.Add(kind, subject, object); err != nil {
+		return err
+	}
+	b.copied[kind]++
 	return nil
 }
 
@@ -121,7 +137,11 @@ func (b *Batch) Commit(cursor string, done bool) error {
 		}
 	}
 	named := make([]string, 0, len(b.full))
-	err := b.publish(&named, receipt{Stream: b.stream, Cursor: cursor, Done: done})
+	r := receipt{Stream: b.stream, Cursor: cursor, Done: done, For: b.source, Whole: b.whole}
+	if len(b.copied) > 0 {
+		r.Copied = b.copied
+	}
+	err := b.publish(&named, r)
 	if err != nil {
 		for _, name := range named {
 			_ = b.w.disk.remove(name)
@@ -148,9 +168,16 @@ func (b *Batch) publish(named *[]string, r receipt) error {
 			return err
 		}
 	}
+	var traffic dhis2api.Traffic
+	if b.w.traffic != nil {
+		traffic = b.w.traffic()
+		since := traffic.Minus(b.w.counted)
+		r.Traffic = &since
+	}
 	if err := b.w.append(r); err != nil {
 		return err
 	}
+	b.w.counted = traffic
 	b.w.remember(r)
 	return nil
 }

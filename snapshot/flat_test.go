@@ -179,3 +179,16 @@ func TestSoakTakeMemory(t *testing.T) {
 	}
 	inFlatMemory(t, takeCrowd, 1_000_000)
 }
+
+// BenchmarkMemory says how much memory is in use at most while ten thousand events, and a million, are taken and loaded.
+func BenchmarkMemory(b *testing.B) {
+	for name, memory := range map[string]func(testing.TB, crowd) uint64{"take": takeCrowd, "load": loadCrowd} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				few, many := memory(b, crowd{events: 10_000, alone: true}), memory(b, crowd{events: 1_000_000, alone: true})
+				b.ReportMetric(float64(few>>20), "MB-10000")
+				b.ReportMetric(float64(many>>20), "MB-1000000")
+			}
+		})
+	}
+}

@@ -26,6 +26,56 @@ type Listing struct {
 	// WithoutUnsynchronized leaves out the values that never travel. Central is read so; the kit is not, for
 	// what was entered there is a change, if one out of scope.
 	WithoutUnsynchronized bool
+	// enrollmentTies and eventTies tell whether a list of changes shows the relationships that begin there.
+	enrollmentTies, eventTies bool
+	// changedSince, unless empty, leaves out the data values that were written before it: a time in the server's zone.
+	changedSince string
+}
+
+// tiesFields are the relationships in a list of changes.
+const tiesFields = ",relationships[relationship]"
+
+// eventChanges is what a list of changes shows of an event besides its times.
+func (l Listing) eventChanges() string {
+	fields := "notes[note]"
+	if l.eventTies {
+		fields += tiesFields
+	}
+	return fields
+}
+
+// entityChanges is what a list of changes shows of a tracked entity; see Take.
+func (l Listing) entityChanges() string {
+	enrollment := "notes[note],events[" + l.eventChanges() + "]"
+	if l.enrollmentTies {
+		enrollment += tiesFields
+	}
+	return unenrolledChanges + ",enrollments[" + enrollment + "]"
+}
+
+// unenrolledChanges is the same of one without any enrollment.
+const unenrolledChanges = "trackedEntity,updatedAt,programOwners[program,orgUnit]"
+
+// reducedEntity is a tracked entity as a list of changes shows it.
+func reducedEntity(t *dhis2api.TrackedEntity) *dhis2api.TrackedEntity {
+	notes := func(all []dhis2api.Note) []dhis2api.Note {
+		var named []dhis2api.Note
+		for _, note := range all {
+			named = append(named, dhis2api.Note{Note: note.Note})
+		}
+		return named
+	}
+	r := &dhis2api.TrackedEntity{TrackedEntity: t.TrackedEntity, UpdatedAt: t.UpdatedAt, ProgramOwners: t.ProgramOwners}
+	for _, enrollment := range t.Enrollments {
+		e := &dhis2api.Enrollment{Notes: notes(enrollment.Notes)}
+		for _, event := range enrollment.Events {
+			e.Notes = append(e.Notes, notes(event.Notes)...)
+		}
+		if len(e.Notes) > 0 {
+			r.Enrollments = append(r.Enrollments, e)
+		}
+	}
+	return r
 }
 
 // belongs trims a tracked entity to what is wanted of it, and tells whether it is wanted at all.
@@ -116,7 +166,7 @@ func (l Listing) allTrackedEntities(ctx context.Context, program Program, everyo
 }
 
 func (l Listing) allUnenrolled(ctx context.Context, kind TrackedEntityType, everyone *uidSet, emit emitter) error {
-	for t, err := range l.unenrolled(ctx, kind, everyone) {
+	for t, err := range l.unenrolled(ctx, kind, everyone, nil) {
 		if err != nil {
 			return err
 		}
@@ -185,16 +235,22 @@ func (l Listing) trackedEntities(program Program) question[*dhis2api.TrackedEnti
 			return l.orByEnrollment(ctx, l.Client.TrackedEntityPages(ctx, query), paging, lookup)
 		}
 	}
+	var reduce func(*dhis2api.TrackedEntity) *dhis2api.TrackedEntity
+	if l.Since != "" {
+		reduce = reducedEntity
+	}
 	return question[*dhis2api.TrackedEntity]{
 		about:       fmt.Sprintf("the tracked entities of program %s (%s)", program.Name, program.ID),
 		pageSize:    l.pageSize(),
 		uid:         func(t *dhis2api.TrackedEntity) string { return t.TrackedEntity },
 		pages:       list(""),
 		identifiers: list("trackedEntity"),
+		changes:     list(l.entityChanges()),
 		byID: func(ctx context.Context, uids []string) iter.Seq2[*dhis2api.TrackedEntity, error] {
 			return l.byID(ctx, uids, lookup)
 		},
-		keep: l.belongs,
+		keep:   l.belongs,
+		reduce: reduce,
 	}
 }
 
@@ -269,7 +325,10 @@ func (l Listing) byEnrollment(
 // unenrolled reads the tracked entities of a type in the scope's org units that are in no program at all.
 // Those in everyone are known to be in one. A type's tracked entities may be many and nearly all enrolled,
 // in programs that the scope does not have: so uids come first, then who is enrolled, then the rest whole.
-func (l Listing) unenrolled(ctx context.Context, kind TrackedEntityType, everyone *uidSet) iter.Seq2[*dhis2api.TrackedEntity, error] {
+// Those of which known says so are left out; nil knows none.
+func (l Listing) unenrolled(
+	ctx context.Context, kind TrackedEntityType, everyone *uidSet, known func(*dhis2api.TrackedEntity) bool,
+) iter.Seq2[*dhis2api.TrackedEntity, error] {
 	return func(yield func(*dhis2api.TrackedEntity, error) bool) {
 		fail := func(err error) {
 			yield(nil, fmt.Errorf("cannot read the tracked entities of type %s (%s) without enrollment: %w", kind.Name, kind.ID, err))
@@ -277,6 +336,9 @@ func (l Listing) unenrolled(ctx context.Context, kind TrackedEntityType, everyon
 		query := dhis2api.TrackedEntityQuery{
 			TrackedEntityType: kind.ID, OrgUnits: l.Scope.Roots(), OrgUnitMode: dhis2api.OrgUnitModeDescendants,
 			IncludeDeleted: l.IncludeDeleted, Paging: dhis2api.Paging{Fields: "trackedEntity", PageSize: identifierPage},
+		}
+		if known != nil {
+			query.Fields = unenrolledChanges
 		}
 		var unknown []string
 		for page, err := range l.Client.TrackedEntityPages(ctx, query) {
@@ -288,7 +350,11 @@ func (l Listing) unenrolled(ctx context.Context, kind TrackedEntityType, everyon
 				return
 			}
 			for _, t := range page.Items {
-				if !everyone.has(t.TrackedEntity) {
+				switch {
+				case everyone.has(t.TrackedEntity):
+				case known != nil && known(t):
+					everyone.add(t.TrackedEntity)
+				default:
 					unknown = append(unknown, t.TrackedEntity)
 				}
 			}
@@ -347,6 +413,7 @@ func (l Listing) events(program Program, root OrgUnit) question[*dhis2api.Event]
 		uid:         func(e *dhis2api.Event) string { return e.Event },
 		pages:       pages(""),
 		identifiers: pages("event"),
+		changes:     pages("event,updatedAt," + l.eventChanges()),
 		byID: func(ctx context.Context, uids []string) iter.Seq2[*dhis2api.Event, error] {
 			return l.Client.EventsByID(ctx, uids, lookup)
 		},
@@ -363,7 +430,7 @@ func (l Listing) events(program Program, root OrgUnit) question[*dhis2api.Event]
 func (l Listing) dataValues(ctx context.Context, dataSet DataSet, root OrgUnit) iter.Seq2[*dhis2api.DataValue, error] {
 	query := dhis2api.DataValueQuery{
 		DataSets: []string{dataSet.ID}, OrgUnits: []string{root.ID}, Children: true, IncludeDeleted: l.IncludeDeleted,
-		StartDate: periodStart(dataSet.PeriodType, l.Since), EndDate: lastDate,
+		StartDate: periodStart(dataSet.PeriodType, l.Since), EndDate: lastDate, LastUpdated: l.changedSince,
 	}
 	return explained(l.Client.DataValues(ctx, query), fmt.Sprintf("the values of data set %s (%s)", dataSet.Name, dataSet.ID))
 }

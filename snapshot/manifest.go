@@ -47,6 +47,9 @@ const (
 	DataValues Kind = "values"
 	// Completions: dhis2api.Completion of a data set.
 	Completions Kind = "completions"
+	// Beyond: dhis2api.TrackedEntity, of those in the scope that its date leaves out, as much as tells when one of them
+	// changes.
+	Beyond Kind = "beyond"
 	// Document: one JSON value instead of lines.
 	Document Kind = "document"
 )
@@ -114,6 +117,8 @@ type FaceInfo struct {
 	StartedAt  time.Time `json:"startedAt"`
 	FinishedAt time.Time `json:"finishedAt"`
 	Parts      []Part    `json:"parts"`
+	// Take says what reading it cost.
+	Take *TakeReceipt `json:"take,omitempty"`
 }
 
 // Manifest is what a snapshot holds. It names no patient.

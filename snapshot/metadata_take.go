@@ -303,8 +303,10 @@ func (t *metadataTaking) takeReferences(ctx context.Context) error {
 		if len(missing) == 0 {
 			return nil
 		}
-		for class, ids := range missing {
-			if err := t.fetch(ctx, class, ids); err != nil {
+		// In one order, so that a run that goes on after a cut asks the same again.
+		for _, class := range slices.Sorted(maps.Keys(missing)) {
+			slices.Sort(missing[class])
+			if err := t.fetch(ctx, class, missing[class]); err != nil {
 				return err
 			}
 		}

@@ -18,7 +18,9 @@ const (
 
 // piece is some of a stream, and where the stream goes on behind it.
 type piece[T any] struct {
-	items  []T
+	items []T
+	// beyond is what the stream's date leaves out, reduced to what tells when it changes.
+	beyond []T
 	cursor string
 	// read counts the rows that the server sent for it, kept or not.
 	read int
@@ -34,8 +36,33 @@ type question[T any] struct {
 	pages       func(ctx context.Context, paging dhis2api.Paging) iter.Seq2[dhis2api.Page[T], error]
 	identifiers func(ctx context.Context, paging dhis2api.Paging) iter.Seq2[dhis2api.Page[T], error]
 	byID        func(ctx context.Context, uids []string) iter.Seq2[T, error]
+	// changes lists the same objects with what tells when they change.
+	changes func(ctx context.Context, paging dhis2api.Paging) iter.Seq2[dhis2api.Page[T], error]
 	// keep tells whether an object belongs to the stream at all, and may trim it.
 	keep func(T) bool
+	// reduce is what tells when an object changes; nil where all are kept.
+	reduce func(T) T
+}
+
+// keeps tells whether an object belongs to the stream, which may trim it, and if not, what to remember of it.
+func (q question[T]) keeps(item T) (kept bool, beyond T) {
+	if q.reduce != nil {
+		beyond = q.reduce(item)
+	}
+	return q.keep(item), beyond
+}
+
+// take adds what was not seen yet.
+func (p *piece[T]) take(q question[T], item T, seen *uidSet) {
+	if !seen.add(q.uid(item)) {
+		return
+	}
+	switch kept, beyond := q.keeps(item); {
+	case kept:
+		p.items = append(p.items, item)
+	case q.reduce != nil:
+		p.beyond = append(p.beyond, beyond)
+	}
 }
 
 // ask reads a stream from a cursor on (empty: from the start). While pages are read rows may be deleted or
@@ -61,9 +88,7 @@ func (q question[T]) ask(ctx context.Context, cursor string, seen *uidSet) iter.
 			next := piece[T]{cursor: fmt.Sprintf("%d/%d", pageSize, page.Number+1), read: len(page.Items)}
 			cursor = next.cursor
 			for _, item := range page.Items {
-				if seen.add(q.uid(item)) && q.keep(item) {
-					next.items = append(next.items, item)
-				}
+				next.take(q, item, seen)
 			}
 			if !yield(next, nil) {
 				return
@@ -81,9 +106,7 @@ func (q question[T]) ask(ctx context.Context, cursor string, seen *uidSet) iter.
 				return
 			}
 			last.read++
-			if seen.add(q.uid(item)) && q.keep(item) {
-				last.items = append(last.items, item)
-			}
+			last.take(q, item, seen)
 			if len(last.items) == pageSize {
 				if !yield(last, nil) {
 					return

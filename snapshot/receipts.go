@@ -9,6 +9,8 @@ import (
 	"path"
 	"path/filepath"
 	"time"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 )
 
 const receiptsName = "parts.jsonl"
@@ -30,6 +32,14 @@ type receipt struct {
 	// Done: the stream has no more.
 	Done  bool   `json:"done,omitempty"`
 	Parts []Part `json:"parts,omitempty"`
+	// Copied counts the objects in the parts that came out of the snapshot before.
+	Copied map[Kind]int64 `json:"copied,omitempty"`
+	// Traffic is what was exchanged with the server since this run's last receipt; nil where nobody counts.
+	Traffic *dhis2api.Traffic `json:"traffic,omitempty"`
+	// For is the stream that was copied for, Whole the bytes that it cost when it was last read whole, 0 where that is
+	// not known.
+	For   string `json:"for,omitempty"`
+	Whole int64  `json:"whole,omitempty"`
 }
 
 // receipts are the lines of one unfinished face.

@@ -31,6 +31,11 @@ type TakeOptions struct {
 	PageSize int
 	// IncludeDeleted brings tombstones along.
 	IncludeDeleted bool
+	// Before, unless nil, is the snapshot of the trip before, from the same server: what has not changed there since is
+	// copied from its taken face. Nil asks for everything.
+	Before *Snapshot
+	// Settled, unless nil, is called whenever all that was asked for so far is durable.
+	Settled func() error
 	// Mentioned, unless nil, is told of every org unit that a record names, once: also of those outside the scope,
 	// and of those that earlier runs met.
 	Mentioned func(orgUnit string)
@@ -56,8 +61,36 @@ type Progress struct {
 // Take reads what the writer's scope holds from a server into the writer's face: tracked entities with
 // enrollments, events and notes, program by program; tracked entities without any enrollment; events of
 // programs without registration; relationships; data values and completions. The taken face is bounded by
-// the scope's since and lacks what central marked skipSynchronization, the loaded one does not (see Listing). What an earlier run made durable is not asked for
-// again. It does not finish the face: more may belong to it, such as the metadata.
+// the scope's since and lacks what central marked skipSynchronization, the loaded one does not (see Listing).
+// What an earlier run made durable is not asked for again. It does not finish the face: more may belong to it,
+// such as the metadata.
+//
+// With TakeOptions.Before only changes are asked for, and the result is what it is without: of each stream the uids
+// are listed with what tells when a record changes, what is as it was is copied, the rest is asked for by uid, and
+// what is not listed is gone. A stream is read whole where that snapshot lacks it, and where anything else that
+// decides what is shown of a record has changed: the account and its rights, the version of the server, the date of
+// the scope, attributes, stages, data elements and who may see them, what never travels. A record is asked for
+// although it seems unchanged when it names an org unit that left the scope's tree, or when one of its events is
+// assigned to somebody who is called otherwise now.
+//
+// What tells a change, as observed on DHIS2 2.42.5.2 and 2.43.1:
+//
+//	change                                             seen in updatedAt of the tracked entity
+//	attribute, org unit, geometry, inactive            yes
+//	enrollment made, changed, deleted                  yes
+//	event made, changed, deleted                       yes
+//	note in an import                                  yes
+//	note by /enrollments/UID/note, /events/UID/note    no, nor in any other time: the uids of notes are listed
+//	relationship that begins at a tracked entity,      yes; of it alone, and with a bidirectional one of both
+//	  made or deleted, also with the other end
+//	relationship that begins at an enrollment or event no: their uids are listed, where there are such types
+//	ownership transferred                              yes, though nothing in the source asks for it: owners are listed
+//	marked as a potential duplicate                    no; it is not content
+//	the same imported again                            yes
+//
+// An event without registration has a time of its own, to which the same applies. Data values are asked for by their
+// time, from some hours before the take before began, with those deleted since; one that was deleted and purged from
+// the database in between leaves no trace and stays.
 //
 // Errors are the client's, with what was read; the writer stays fit for another Take.
 func Take(ctx context.Context, source *dhis2api.Client, w *Writer, o TakeOptions) error {
@@ -69,6 +102,9 @@ func Take(ctx context.Context, source *dhis2api.Client, w *Writer, o TakeOptions
 	if w.Face() == Taken {
 		t.listing.WithoutUnsynchronized = true
 		t.listing.Since = w.Scope().Wanted.Since
+	}
+	if err := t.look(ctx); err != nil {
+		return err
 	}
 	if o.Mentioned != nil {
 		var err error
@@ -86,21 +122,48 @@ func Take(ctx context.Context, source *dhis2api.Client, w *Writer, o TakeOptions
 		} else {
 			err = t.events(ctx, program)
 		}
-		if err != nil {
+		if err := t.settle(err); err != nil {
 			return err
 		}
 	}
 	for _, kind := range w.Scope().TrackedEntityTypes {
-		if err := t.unenrolled(ctx, kind); err != nil {
+		if err := t.settle(t.unenrolled(ctx, kind)); err != nil {
 			return err
 		}
 	}
 	for _, dataSet := range w.Scope().DataSets {
-		if err := t.aggregate(ctx, dataSet); err != nil {
+		if err := t.settle(t.aggregate(ctx, dataSet)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// settle ends a stream.
+func (t *taking) settle(err error) error {
+	if err != nil || t.options.Settled == nil {
+		return err
+	}
+	return t.options.Settled()
+}
+
+// look finds out what central shows today and what it showed before. The loaded face needs neither.
+func (t *taking) look(ctx context.Context) error {
+	if t.w.Face() != Taken {
+		return nil
+	}
+	now, err := takeView(ctx, t.client, t.w)
+	if err != nil {
+		return err
+	}
+	t.listing.enrollmentTies, t.listing.eventTies = now.Enrollments, now.Events
+	t.before, err = openBefore(ctx, t.options.Before, now)
+	var damaged *DamagedError
+	if errors.As(err, &damaged) && t.options.Warn != nil {
+		t.options.Warn(fmt.Errorf("everything is asked for again: the trip before: %w", err))
+		return nil
+	}
+	return err
 }
 
 // taking is one run of Take.
@@ -115,6 +178,8 @@ type taking struct {
 	programs            map[string]*uidSet
 	// mentions is nil where nobody wants to know.
 	mentions *mentions
+	// before is nil where everything is asked for.
+	before *before
 }
 
 // recall learns from the parts of earlier runs what is written already.
@@ -125,7 +190,7 @@ func (t *taking) recall(ctx context.Context) error {
 		}
 		var seen *uidSet
 		switch part.Kind {
-		case TrackedEntities, Events:
+		case TrackedEntities, Events, Beyond:
 			seen = t.seen(part.UID())
 		case Relationships:
 			seen = t.relations
@@ -137,7 +202,7 @@ func (t *taking) recall(ctx context.Context) error {
 				return err
 			}
 			switch part.Kind {
-			case TrackedEntities:
+			case TrackedEntities, Beyond:
 				seen.add(object.TrackedEntity)
 				t.everyone.add(object.TrackedEntity)
 			case Events:
@@ -208,7 +273,7 @@ func (t *taking) trackedEntities(ctx context.Context, program Program) error {
 	s := stream[*dhis2api.TrackedEntity]{
 		taking: t, name: string(TrackedEntities) + "-" + program.ID, subject: subject, kind: TrackedEntities, size: cmp.Or(t.options.partSize, partTrackedEntities),
 		question: t.listing.trackedEntities(program), detach: DetachRelationships, seen: t.seen(program.ID),
-		progress: Progress{Kind: TrackedEntities, Subject: subject, Name: program.Name},
+		progress: Progress{Kind: TrackedEntities, Subject: subject, Name: program.Name}, likeness: t.entityLikeness(),
 		total: func() int64 {
 			return t.total(ctx, "trackedEntities", url.Values{
 				"program": {program.ID}, "orgUnits": {strings.Join(t.w.Scope().Roots(), ",")}, "fields": {"trackedEntity"},
@@ -229,7 +294,7 @@ func (t *taking) events(ctx context.Context, program Program) error {
 		s := stream[*dhis2api.Event]{
 			taking: t, name: string(Events) + "-" + program.ID + "-" + root.ID, subject: subject, kind: Events, size: cmp.Or(t.options.partSize, partEvents),
 			question: t.listing.events(program, root), detach: detachEvent, seen: t.seen(program.ID),
-			progress: Progress{Kind: Events, Subject: subject, Name: program.Name},
+			progress: Progress{Kind: Events, Subject: subject, Name: program.Name}, likeness: t.eventLikeness(),
 			total: func() int64 {
 				query := url.Values{"program": {program.ID}, "orgUnit": {root.ID}, "fields": {"event"}}
 				if t.listing.Since != "" {
@@ -274,6 +339,7 @@ type stream[T any] struct {
 	seen     *uidSet
 	progress Progress
 	total    func() int64
+	likeness likeness[T]
 }
 
 func (s stream[T]) take(ctx context.Context) error {
@@ -281,6 +347,12 @@ func (s stream[T]) take(ctx context.Context) error {
 	cursor, done := w.Cursor(s.name)
 	if done {
 		return nil
+	}
+	if s.byChanges(cursor) {
+		return s.takeChanges(ctx, cursor)
+	}
+	if strings.HasPrefix(cursor, changedCursor) {
+		cursor = "" // the snapshot before is not at hand any more
 	}
 	s.progress.Total = s.total()
 	s.progress.Done = int64(s.seen.size())
@@ -294,6 +366,11 @@ func (s stream[T]) take(ctx context.Context) error {
 		}
 		for _, object := range piece.items {
 			if err := s.add(batch, object); err != nil {
+				return err
+			}
+		}
+		for _, beyond := range piece.beyond {
+			if err := batch.Add(Beyond, s.subject, beyond); err != nil {
 				return err
 			}
 		}
@@ -344,12 +421,29 @@ func (t *taking) unenrolled(ctx context.Context, kind TrackedEntityType) error {
 		return nil
 	}
 	progress := Progress{Kind: TrackedEntities, Subject: subject, Name: kind.Name}
+	var known func(*dhis2api.TrackedEntity) bool
+	var unchanged stamps
+	if t.before.serves(subject) {
+		var err error
+		if unchanged, err = t.unenrolledBefore(ctx, subject); err != nil {
+			return err
+		}
+		known = func(e *dhis2api.TrackedEntity) bool {
+			then := unchanged.find(e.TrackedEntity)
+			if then == nil || then.mark != t.before.markOf(e, false) {
+				return false
+			}
+			then.copied = true
+			return true
+		}
+	}
 	batch := t.w.Batch(name)
 	defer batch.Abandon()
-	for person, err := range t.listing.unenrolled(ctx, kind, t.everyone) {
+	for person, err := range t.listing.unenrolled(ctx, kind, t.everyone, known) {
 		var refused *SearchScopeError
 		if errors.As(err, &refused) && t.options.Warn != nil {
 			t.options.Warn(err)
+			unchanged = nil
 			break
 		}
 		if err != nil {
@@ -365,52 +459,15 @@ func (t *taking) unenrolled(ctx context.Context, kind TrackedEntityType) error {
 		}
 		progress.Done++
 	}
+	if known != nil {
+		batch.source, batch.whole = name, t.before.cost(name)
+		if err := t.copyUnenrolled(ctx, batch, subject, unchanged); err != nil {
+			return err
+		}
+	}
 	if err := batch.Commit("", true); err != nil {
 		return err
 	}
 	t.report(progress)
 	return nil
-}
-
-// aggregate takes a data set's values and completions; the server gives them unpaged, root by root.
-func (t *taking) aggregate(ctx context.Context, dataSet DataSet) error {
-	subject := Subject{DataSet: dataSet.ID}
-	progress := Progress{Kind: DataValues, Subject: subject, Name: dataSet.Name}
-	for _, root := range t.w.Scope().OrgUnits {
-		name := string(DataValues) + "-" + dataSet.ID + "-" + root.ID
-		if _, done := t.w.Cursor(name); done {
-			continue
-		}
-		if err := t.aggregateBelow(ctx, name, dataSet, root, &progress); err != nil {
-			return err
-		}
-		t.report(progress)
-	}
-	return nil
-}
-
-func (t *taking) aggregateBelow(ctx context.Context, name string, dataSet DataSet, root OrgUnit, progress *Progress) error {
-	batch := t.w.Batch(name)
-	defer batch.Abandon()
-	for v, err := range t.listing.dataValues(ctx, dataSet, root) {
-		if err != nil {
-			return err
-		}
-		t.mention(v)
-		if err := batch.Add(DataValues, progress.Subject, v); err != nil {
-			return err
-		}
-		if progress.Done++; progress.Done%partEvents == 0 {
-			t.report(*progress)
-		}
-	}
-	for c, err := range t.listing.completions(ctx, dataSet, root) {
-		if err != nil {
-			return err
-		}
-		if err := batch.Add(Completions, progress.Subject, c); err != nil {
-			return err
-		}
-	}
-	return batch.Commit("", true)
 }

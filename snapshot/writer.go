@@ -10,9 +10,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 )
 
 // About says what a face is made of.
@@ -26,6 +29,8 @@ type About struct {
 type WriterOptions struct {
 	// Now is the clock for the manifest's times.
 	Now func() time.Time
+	// Traffic, unless nil, is what this run has exchanged with the server so far, for the receipt of the take.
+	Traffic func() dhis2api.Traffic
 	// disk replaces the real one in tests.
 	disk disk
 }
@@ -40,11 +45,16 @@ type Writer struct {
 	opening   opening
 	manifest  *Manifest
 	streams   map[string]receipt
-	parts     []Part
-	numbers   map[partSeries]int
-	receipts  file
-	size      int64
-	packers   []*zstd.Encoder
+	// history are all receipts in their order.
+	history []receipt
+	parts   []Part
+	// traffic is nil where nobody counts; counted is what the receipts of this run have of it.
+	traffic  func() dhis2api.Traffic
+	counted  dhis2api.Traffic
+	numbers  map[partSeries]int
+	receipts file
+	size     int64
+	packers  []*zstd.Encoder
 	// broken is the error after which the receipts cannot be relied upon by this Writer.
 	broken   error
 	finished bool
@@ -67,7 +77,7 @@ func OpenWriter(directory string, face Face, keys *Keys, about About, o WriterOp
 		o.disk = realDisk{}
 	}
 	w := &Writer{
-		directory: directory, face: face, keys: keys, now: o.Now, disk: o.disk,
+		directory: directory, face: face, keys: keys, now: o.Now, disk: o.disk, traffic: o.Traffic,
 		streams: map[string]receipt{}, numbers: map[partSeries]int{},
 	}
 	if err := os.MkdirAll(w.path(string(face)), 0o700); err != nil {
@@ -107,6 +117,9 @@ func (w *Writer) readManifest(about About) error {
 		// The manifest is the last word; receipts beside it are what a cut in Finish left.
 		err := w.disk.remove(w.path(path.Join(string(w.face), receiptsName)))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := w.forgetAnswers(); err != nil {
 			return err
 		}
 		return ErrFinished
@@ -149,6 +162,7 @@ func (w *Writer) resume(read *receipts, about About) error {
 
 func (w *Writer) remember(r receipt) {
 	w.streams[r.Stream] = r
+	w.history = append(w.history, r)
 	w.parts = append(w.parts, r.Parts...)
 	for _, part := range r.Parts {
 		series := partSeries{part.Kind, part.Subject}
@@ -252,6 +266,7 @@ func (w *Writer) Finish() error {
 	w.manifest.Faces[w.face] = &FaceInfo{
 		Server: w.opening.Server, Account: w.opening.Account,
 		StartedAt: w.opening.StartedAt, FinishedAt: w.now().UTC(), Parts: w.parts,
+		Take: takeReceipt(w.history),
 	}
 	content, err := encodeManifest(w.manifest)
 	if err == nil {
@@ -265,7 +280,17 @@ func (w *Writer) Finish() error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	return w.disk.remove(w.path(path.Join(string(w.face), receiptsName)))
+	return errors.Join(w.forgetAnswers(), w.disk.remove(w.path(path.Join(string(w.face), receiptsName))))
+}
+
+// forgetAnswers removes what was remembered while the face was unfinished; see Answers.
+func (w *Writer) forgetAnswers() error {
+	return os.RemoveAll(w.path(path.Join(string(w.face), answersName)))
+}
+
+// Copied tells whether something in the face came out of the snapshot before.
+func (w *Writer) Copied() bool {
+	return slices.ContainsFunc(w.history, func(r receipt) bool { return len(r.Copied) > 0 })
 }
 
 // Close lets go of the receipts' file; what is unfinished waits for the next OpenWriter. It may be called

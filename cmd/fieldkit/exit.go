@@ -17,6 +17,7 @@ const (
 	exitNoSnapshot  = 10
 	exitLocked      = 11
 	exitWrongKey    = 12
+	exitLockOuts    = 13
 	exitCentral     = 20
 	exitEngine      = 30
 	exitInterrupted = 130
@@ -39,6 +40,7 @@ func endings() []ending {
 		{exitNoSnapshot, "nothing was prepared in this kit"},
 		{exitLocked, "another run holds the kit"},
 		{exitWrongKey, "the snapshot cannot be decrypted with the key at hand"},
+		{exitLockOuts, "`prepare`: the kit would refuse what tablets have not sent yet, and nobody said yes to that; nothing was loaded"},
 		{exitCentral, "central is unreachable, is no DHIS2 of a supported version, or refuses the account"},
 		{exitEngine, "the kit's own containers cannot run here: no Docker engine that can be used, too little memory or disk, or DHIS2 does not come up"},
 		{exitInterrupted, "interrupted by a signal: the same command goes on where it stopped"},
@@ -56,6 +58,7 @@ func exitCode(err error) int {
 		{orchestrator.ErrLocked, exitLocked},
 		{orchestrator.ErrNoSnapshot, exitNoSnapshot},
 		{orchestrator.ErrWrongKey, exitWrongKey},
+		{orchestrator.ErrLockOuts, exitLockOuts},
 		{orchestrator.ErrCentral, exitCentral},
 		{orchestrator.ErrEngine, exitEngine},
 	} {

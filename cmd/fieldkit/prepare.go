@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator"
+	"github.com/urfave/cli/v2"
 )
 
 func prepareCommand() command {
@@ -14,13 +16,16 @@ func prepareCommand() command {
 		usage: "take the scope from central and load it into the kit's DHIS2",
 		description: "Central is only read. A prepare that was interrupted goes on where it stopped. " +
 			"What the trip before has not brought home is kept and travels on.",
+		flags: []cli.Flag{
+			&cli.BoolFlag{Name: acceptLockOutsFlag, Usage: "load although the kit will then refuse what tablets have not sent yet; --yes does not say that"},
+		},
 		do: func(ctx context.Context, c *call) (int, error) {
 			kit, err := c.open(ctx)
 			if err != nil {
 				return 0, err
 			}
 			defer kit.Close()
-			receipt, err := kit.Prepare(ctx, orchestrator.PrepareOptions{Confirm: c.confirm})
+			receipt, err := kit.Prepare(ctx, orchestrator.PrepareOptions{Confirm: c.confirm, LockOuts: c.acceptLockOuts})
 			if err != nil {
 				return 0, err
 			}
@@ -34,6 +39,31 @@ func prepareCommand() command {
 			return exitHome, c.show(receipt, func(w io.Writer) { printReceipt(w, receipt) })
 		},
 	}
+}
+
+const acceptLockOutsFlag = "accept-lockouts"
+
+// acceptLockOuts names the lock-outs and makes sure that they are wanted: by --accept-lockouts, or by asking.
+func (c *call) acceptLockOuts(ctx context.Context, found []orchestrator.LockOut) error {
+	for _, lockOut := range found {
+		c.say("locks out: %s", lockOut)
+	}
+	if c.parsed.Bool(acceptLockOutsFlag) {
+		return nil
+	}
+	refused := orchestrator.WithHint(fmt.Errorf("%d changes of metadata would make the kit refuse what tablets have not sent yet: %w", len(found), orchestrator.ErrLockOuts),
+		"let all tablets send, bring it home by `fieldkit reconcile`, and prepare again; or `fieldkit prepare --%s`", acceptLockOutsFlag)
+	if !c.Terminal {
+		return refused
+	}
+	answer, err := c.ask(ctx, orchestrator.Prompt{Text: "have all tablets sent everything, or may it be refused? [y/N]"})
+	if err != nil {
+		return err
+	}
+	if answer = strings.ToLower(answer); answer != "y" && answer != "yes" {
+		return refused
+	}
+	return nil
 }
 
 // printReceipt says in a few lines what goes out.

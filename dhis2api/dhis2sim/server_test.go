@@ -1,12 +1,14 @@
 package dhis2sim
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"net/textproto"
 	"runtime"
 	"strings"
 	"testing"
@@ -130,11 +132,58 @@ func TestFiles(t *testing.T) {
 	if _, record := call(t, s, http.MethodGet, "/api/fileResources/aFileOfMine", ""); at(t, record, "storageStatus") != `"STORED"` {
 		t.Errorf("record: %v", record)
 	}
-	r := httptest.NewRequest(http.MethodGet, "/api/fileResources/aFileOfMine/data", nil)
-	r.SetBasicAuth("admin", "district")
-	w := httptest.NewRecorder()
-	if s.ServeHTTP(w, r); w.Body.String() != "hello" {
-		t.Errorf("content: %q", w.Body)
+	// Nobody gets the file of a value by the file's uid.
+	if status, answer := call(t, s, http.MethodGet, "/api/fileResources/aFileOfMine/data", ""); status != http.StatusForbidden {
+		t.Errorf("content: %d, %v", status, answer)
+	}
+	status, answer := call(t, s, http.MethodGet, "/api/fileResources?filter=id:in:[aFileOfMine,aFileOfYour]&fields=id,contentLength,storageStatus", "")
+	if status != http.StatusOK || at(t, answer, "fileResources") != `[{"contentLength":5,"id":"aFileOfMine","storageStatus":"NONE"}]` {
+		t.Errorf("list: %d, %v", status, answer)
+	}
+	if err := s.LoseFile(t.Context(), "aFileOfMine"); err != nil {
+		t.Fatal(err)
+	}
+	if _, record := call(t, s, http.MethodGet, "/api/fileResources/aFileOfMine", ""); at(t, record, "storageStatus") != `"PENDING"` {
+		t.Errorf("record of a lost file: %v", record)
+	}
+}
+
+// TestFilesRefused: what DHIS2 takes from nobody.
+func TestFilesRefused(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, "")
+	for name, test := range map[string]struct {
+		file, contentType string
+		length            int
+		code              string
+	}{
+		"a program":     {"setup.EXE", "application/octet-stream", 5, `"E6101"`},
+		"a web page":    {"page", "text/html", 5, `"E6101"`},
+		"too large":     {"scan.pdf", "application/pdf", 10_000_001, "null"},
+		"nothing":       {"scan.pdf", "application/pdf", 0, `"E1004"`},
+		"just not so":   {"scan.pdf", "application/pdf", 10_000_000, ""},
+		"a photograph":  {"photo.jpg", "image/jpeg", 5, ""},
+		"without a dot": {"exe", "application/pdf", 5, ""},
+	} {
+		var body bytes.Buffer
+		form := multipart.NewWriter(&body)
+		part, err := form.CreatePart(textproto.MIMEHeader{
+			"Content-Disposition": {`form-data; name="file"; filename="` + test.file + `"`}, "Content-Type": {test.contentType},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = part.Write(bytes.Repeat([]byte("x"), test.length))
+		_ = form.Close()
+		r := httptest.NewRequest(http.MethodPost, "/api/fileResources", &body)
+		r.Header.Set("Content-Type", form.FormDataContentType())
+		r.SetBasicAuth("admin", "district")
+		status, answer := do(t, s, r)
+		if taken := test.code == ""; taken != (status == http.StatusAccepted) {
+			t.Errorf("%s: %d, %v", name, status, answer)
+		} else if !taken && at(t, answer, "errorCode") != test.code {
+			t.Errorf("%s: %d, %v; want code %s", name, status, answer, test.code)
+		}
 	}
 }
 

@@ -347,7 +347,7 @@ func unordered(raw []byte) string {
 func upload(t *testing.T, s http.Handler, name, content string) string {
 	t.Helper()
 	body := "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"" + name + "\"\r\nContent-Type: image/png\r\n\r\n" + content + "\r\n--x--\r\n"
-	r := httptest.NewRequest(http.MethodPost, "/api/fileResources", strings.NewReader(body))
+	r := httptest.NewRequest(http.MethodPost, "/api/fileResources?domain=DOCUMENT", strings.NewReader(body))
 	r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
 	r.SetBasicAuth("admin", "district")
 	_, answer := do(t, s, r)

@@ -3,6 +3,7 @@ package dhis2sim
 import (
 	"maps"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -309,6 +310,11 @@ func (s *Server) sendFile(w http.ResponseWriter, uid string) {
 		writeError(w, http.StatusNotFound, "E1005", "There is no file for this value.")
 		return
 	}
+	if file.content == nil {
+		writeError(w, http.StatusConflict, "E1004", "The content is being processed and is not available yet. Try again later.")
+		return
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(file.content)))
 	w.Header().Set("Content-Type", text(file.record["contentType"]))
 	w.Header().Set("Content-Disposition", "filename="+strings.ReplaceAll(text(file.record["name"]), "\n", ""))
 	w.Header().Set("ETag", `"`+uid+`"`)
