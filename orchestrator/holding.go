@@ -119,6 +119,31 @@ func (h *holding) readPersons(ctx context.Context, roots []root) error {
 			}
 		})
 	}
+	for _, r := range roots {
+		if err := h.readTiesOfDeleted(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readTiesOfDeleted adds the relationships of what the kit has deleted: a deletion takes them along, and records show those
+// alone that begin in them or go both ways (DHIS2 2.41 to 2.43).
+func (h *holding) readTiesOfDeleted(ctx context.Context, r root) error {
+	face := h.faces[r]
+	for ref := range h.ties[r].Deleted {
+		query, ok := endOf(ref)
+		if _, there := face.Objects[ref]; !there || !ok {
+			continue
+		}
+		for relationship, err := range h.server.Relationships(ctx, query) {
+			if err != nil {
+				return err
+			}
+			h.canonical.AddRelationship(&face, relationship)
+		}
+	}
+	h.faces[r] = face
 	return nil
 }
 
@@ -338,19 +363,21 @@ func (h *holding) ask(ctx context.Context, ref merge.Ref) error {
 
 // endQuery asks for the relationships of a relationship's first end.
 func endQuery(relationship merge.Object) (dhis2api.RelationshipQuery, bool) {
-	end, ok := parseEnd(relationship.Fields[merge.FieldFrom])
-	query := dhis2api.RelationshipQuery{}
-	switch end.Kind {
+	end, _ := parseEnd(relationship.Fields[merge.FieldFrom])
+	return endOf(end)
+}
+
+// endOf asks for the relationships that begin or end in an object; false where nothing of its kind can be an end.
+func endOf(ref merge.Ref) (dhis2api.RelationshipQuery, bool) {
+	switch ref.Kind {
 	case merge.TrackedEntity:
-		query.TrackedEntity = end.UID
+		return dhis2api.RelationshipQuery{TrackedEntity: ref.UID}, true
 	case merge.Enrollment:
-		query.Enrollment = end.UID
+		return dhis2api.RelationshipQuery{Enrollment: ref.UID}, true
 	case merge.Event:
-		query.Event = end.UID
-	default:
-		return query, false
+		return dhis2api.RelationshipQuery{Event: ref.UID}, true
 	}
-	return query, ok
+	return dhis2api.RelationshipQuery{}, false
 }
 
 // forbidden tells whether the server knows the object and does not show it to this account.

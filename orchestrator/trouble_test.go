@@ -152,10 +152,11 @@ func TestDeletionLooksAtRelationships(t *testing.T) {
 	w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{
 		{TrackedEntity: w.id("Ana")}, {TrackedEntity: w.id("Berta")}, {TrackedEntity: w.id("Delia")},
 	}}, dhis2api.ImportStrategyDelete)
-	w.send(w.central, dhis2api.TrackerPayload{Relationships: []*dhis2api.Relationship{w.mother("Ana", "Elena")}}, "")
+	w.send(w.central, dhis2api.TrackerPayload{Relationships: []*dhis2api.Relationship{w.mother("Ana", "Elena"), w.mother("Elena", "Delia")}}, "")
 	r := w.reconcile(false)
 	w.expectConflict(r, "trackedEntity", w.id("Ana"), "", "", "", "")
-	for name, stays := range map[string]bool{"Ana": true, "Berta": false, "Delia": false, "Elena": true} {
+	w.expectConflict(r, "trackedEntity", w.id("Delia"), "", "", "", "")
+	for name, stays := range map[string]bool{"Ana": true, "Berta": false, "Delia": true, "Elena": true} {
 		_, err := w.central.TrackedEntity(t.Context(), w.id(name), dhis2api.Lookup{})
 		if stays != (err == nil) {
 			t.Errorf("%s at central: %v, want there: %v", name, err, stays)
