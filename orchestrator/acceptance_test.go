@@ -60,6 +60,7 @@ type world struct {
 	ids            map[string]string
 	metadata       map[string][]map[string]any
 	now            func() time.Time
+	sleep          func(context.Context, time.Duration) error // nil: really
 	// ahead lets a server whose clock is behind take dates of today, which it takes for the future.
 	ahead bool
 }
@@ -108,10 +109,15 @@ func acceptance(t *testing.T, centralURL, localURL, database string) {
 }
 
 func newWorld(t *testing.T, centralURL, localURL, database string) *world {
-	w := &world{t: t, ids: map[string]string{}, metadata: map[string][]map[string]any{}, kitDir: t.TempDir(), database: database}
-	w.now = time.Now
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed of the ids: %d", seed)
+	return newSeededWorld(t, centralURL, localURL, database, seed)
+}
+
+// newSeededWorld is a world with the ids that come of a seed.
+func newSeededWorld(t *testing.T, centralURL, localURL, database string, seed uint64) *world {
+	w := &world{t: t, ids: map[string]string{}, metadata: map[string][]map[string]any{}, kitDir: t.TempDir(), database: database}
+	w.now = time.Now
 	w.random = rand.New(rand.NewPCG(seed, 0))
 	w.environment = map[string]string{}
 	for _, side := range []string{"CENTRAL", "LOCAL"} {
@@ -487,7 +493,7 @@ func (w *world) open() *orchestrator.Kit {
 func (w *world) openTelling(progress orchestrator.Progress) *orchestrator.Kit {
 	w.t.Helper()
 	kit, err := orchestrator.Open(orchestrator.OpenOptions{
-		Dir: w.kitDir, Getenv: w.getenv, Now: w.now, ConfigDirectory: filepath.Join(w.kitDir, ".config", "fieldkit"), Version: "acceptance", Progress: progress,
+		Dir: w.kitDir, Getenv: w.getenv, Now: w.now, Sleep: w.sleep, ConfigDirectory: filepath.Join(w.kitDir, ".config", "fieldkit"), Version: "acceptance", Progress: progress,
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
@@ -81,8 +82,11 @@ func atServer(ctx context.Context, side Side, url string, err error) error {
 		stranger     *dhis2api.NotDHIS2Error
 		unauthorized *dhis2api.UnauthorizedError
 		unsupported  *dhis2api.UnsupportedVersionError
+		status       *dhis2api.StatusError
 	)
-	if errors.As(err, &unreachable) || errors.As(err, &stranger) || errors.As(err, &unauthorized) || errors.As(err, &unsupported) {
+	// Such a status is of the server or of a proxy before it, and the client has tried more than once.
+	failing := errors.As(err, &status) && (status.Status >= http.StatusInternalServerError || status.Status == http.StatusTooManyRequests)
+	if failing || errors.As(err, &unreachable) || errors.As(err, &stranger) || errors.As(err, &unauthorized) || errors.As(err, &unsupported) {
 		return &ServerError{Side: side, URL: url, Err: err}
 	}
 	return err

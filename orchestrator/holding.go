@@ -77,7 +77,8 @@ func read(ctx context.Context, server *dhis2api.Client, roots []root, expected e
 }
 
 // readPersons reads tracked entities whole. A list without a program shows only the attributes of the
-// tracked entity type (DHIS2 2.41 to 2.43), so each program that one of them is in is asked once more.
+// tracked entity type (DHIS2 2.41 to 2.43), so each program that one of them is in is asked once more. A list by program
+// lacks whose enrollment in it is deleted, unless what is deleted is asked for too: their attributes would seem emptied.
 func (h *holding) readPersons(ctx context.Context, roots []root) error {
 	uids := uidsOf(roots)
 	programs := map[string][]string{}
@@ -91,7 +92,7 @@ func (h *holding) readPersons(ctx context.Context, roots []root) error {
 		}
 	}
 	for _, program := range slices.Sorted(maps.Keys(programs)) {
-		lookup := dhis2api.Lookup{Program: program, Fields: "trackedEntity,attributes[attribute,value,valueType,updatedAt,storedBy]"}
+		lookup := dhis2api.Lookup{Program: program, IncludeDeleted: true, Fields: "trackedEntity,attributes[attribute,value,valueType,updatedAt,storedBy]"}
 		for seen, err := range h.server.TrackedEntitiesByID(ctx, programs[program], lookup) {
 			if err != nil {
 				return err
@@ -199,6 +200,31 @@ func (h *holding) readRelationships(ctx context.Context, roots []root) error {
 			if h.twins(tie, other) {
 				h.addRelationship(r, other)
 			}
+		}
+		if err := h.lookAtEnds(ctx, r, tie); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lookAtEnds notes which tracked entities at the ends of a relationship are deleted.
+func (h *holding) lookAtEnds(ctx context.Context, r root, tie merge.Object) error {
+	var uids []string
+	for _, field := range []string{merge.FieldFrom, merge.FieldTo} {
+		if end, ok := parseEnd(tie.Fields[field]); ok && end.Kind == merge.TrackedEntity {
+			uids = append(uids, end.UID)
+		}
+	}
+	if len(uids) == 0 {
+		return nil
+	}
+	for person, err := range h.server.TrackedEntitiesByID(ctx, uids, dhis2api.Lookup{Fields: "trackedEntity,deleted", IncludeDeleted: true}) {
+		if err != nil {
+			return err
+		}
+		if person.Deleted {
+			h.faces[r].Deleted[merge.Ref{Kind: merge.TrackedEntity, UID: person.TrackedEntity}] = true
 		}
 	}
 	return nil

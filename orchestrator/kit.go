@@ -28,6 +28,8 @@ type OpenOptions struct {
 	// Ask puts a question to whoever runs fieldkit; nil when nobody is there.
 	Ask Ask
 	Now func() time.Time
+	// Sleep waits before a request is tried again, or returns the context's error early; it waits really when nil.
+	Sleep func(ctx context.Context, d time.Duration) error
 	// Progress is told what is going on; Quiet when nil.
 	Progress Progress
 	// ConfigDirectory is the user's configuration directory for fieldkit, where the default identity lies.
@@ -140,7 +142,7 @@ func (k *Kit) connect(ctx context.Context, side Side, url string, options dhis2a
 }
 
 func (k *Kit) clientOptions() dhis2api.Options {
-	return dhis2api.Options{Now: k.options.Now, UserAgent: "fieldkit/" + k.options.Version}
+	return dhis2api.Options{Now: k.options.Now, Sleep: k.options.Sleep, UserAgent: "fieldkit/" + k.options.Version}
 }
 
 // keyOptions say where the keys for the trip's snapshot come from.

@@ -29,3 +29,40 @@ func TestSecondRelationship(t *testing.T) {
 		})
 	}
 }
+
+// TestRelationshipToDeleted: a relationship made on the kit with somebody whom central has deleted meanwhile is held. Real
+// servers take it, and show it to nobody.
+func TestRelationshipToDeleted(t *testing.T) {
+	w := newWorld(t, simulated(t, "2.42.5.2"), simulated(t, "2.42.5.2"), "")
+	w.setUp()
+	w.patientsAtCentral()
+	w.prepare()
+	w.local = w.connect(orchestrator.Local, w.local.BaseURL())
+	w.send(w.local, dhis2api.TrackerPayload{Relationships: []*dhis2api.Relationship{w.mother("Ana", "Berta")}}, "")
+	w.send(w.central, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{{TrackedEntity: w.id("Berta")}}}, dhis2api.ImportStrategyDelete)
+	r := w.reconcile(false)
+	w.expectConflict(r, "relationship", w.id("Ana mother of Berta"), "", "", "", "")
+	if _, err := w.central.Relationship(t.Context(), w.id("Ana mother of Berta"), dhis2api.Lookup{}); !dhis2api.NotFound(err) {
+		t.Errorf("the relationship is at central: %v", err)
+	}
+}
+
+// TestAttributesOfTheUnenrolled: when an enrollment is deleted on the kit, servers stop showing the attributes of its
+// program. They are not emptied at central, where the person may be enrolled again.
+func TestAttributesOfTheUnenrolled(t *testing.T) {
+	for _, version := range []string{"2.41.9.1", "2.42.5.2", "2.43.1"} {
+		t.Run(version, func(t *testing.T) {
+			w := newWorld(t, simulated(t, version), simulated(t, version), "")
+			w.setUp()
+			w.patientsAtCentral()
+			w.prepare()
+			w.local = w.connect(orchestrator.Local, w.local.BaseURL())
+			w.send(w.local, dhis2api.TrackerPayload{Enrollments: []*dhis2api.Enrollment{{Enrollment: w.id("Ana's enrollment")}}}, dhis2api.ImportStrategyDelete)
+			w.reconcile(false)
+			again := w.patient("Ana", map[string]string{}).Enrollments[0]
+			again.Enrollment, again.Events = w.id("Ana's second enrollment"), nil
+			w.send(w.central, dhis2api.TrackerPayload{Enrollments: []*dhis2api.Enrollment{again}}, "")
+			w.expectAttributes("Ana", map[string]string{"phone": "6000-0001", "community": "Soloy"})
+		})
+	}
+}

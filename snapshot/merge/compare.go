@@ -170,6 +170,8 @@ func (c *comparison) compareCreated(ref Ref, local Object) {
 		change.Verdict, change.Reason = Conflict, "deleted at central, which never takes the same uid again"
 	case wasTaken:
 		change.Verdict, change.Reason = Unclear, reasonNotListed
+	case c.deletedEnd(local) != (Ref{}):
+		change.Verdict, change.Reason = Conflict, dependsOn(c.deletedEnd(local), reasonDeleted)
 	default:
 		change.Verdict, change.Reason = c.underParent(local.Parent)
 	}
@@ -238,6 +240,18 @@ func (c *comparison) twin(local Object) string {
 		return ""
 	}
 	return slices.Min(twins)
+}
+
+// deletedEnd is the end of a relationship that central has deleted; the zero Ref where there is none. DHIS2 2.42 and 2.43
+// take a relationship of somebody deleted all the same, where nobody will ever see it.
+func (c *comparison) deletedEnd(relationship Object) Ref {
+	for _, field := range []string{FieldFrom, FieldTo} {
+		kind, uid, _ := strings.Cut(relationship.Fields[field], ".")
+		if end := (Ref{Kind: Kind(kind), UID: uid}); c.record.Central.Deleted[end] {
+			return end
+		}
+	}
+	return Ref{}
 }
 
 // underParent judges a creation that central does not know by what it hangs on.
