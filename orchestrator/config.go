@@ -38,6 +38,8 @@ type Config struct {
 type CentralConfig struct {
 	// URL is the server's base address, without /api and without a slash at its end.
 	URL string
+	// Rate is the most requests a second that it is asked; 0 is no bound.
+	Rate float64
 }
 
 // LocalConfig says where the kit's DHIS2 is.

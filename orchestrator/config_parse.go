@@ -36,6 +36,8 @@ func (p *configParser) known(c *Config) []key {
 		{name: "central", required: true, keys: []key{
 			{name: "url", required: true, read: p.text(&c.Central.URL, checkServerURL),
 				says: "central's address, as in `https://dhis2.example.org`, without `/api`"},
+			{name: "rate", read: p.rate(&c.Central.Rate), without: "as fast as central answers two at a time",
+				says: "the most requests a second that central is asked, as in `2` or `0.5`"},
 		}},
 		{name: "scope", required: true, keys: []key{
 			{name: "orgUnits", required: true, read: p.list(&c.Scope.OrgUnits, nil),
@@ -404,6 +406,33 @@ func (p *configParser) port(target *uint16) func(ast.Node) error {
 		*target = uint16(number)
 		return err
 	}
+}
+
+// rate reads how often something may happen in a second.
+func (p *configParser) rate(target *float64) func(ast.Node) error {
+	return func(node ast.Node) error {
+		var value string
+		if err := p.text(&value, checkRate)(node); err != nil {
+			return err
+		}
+		var err error
+		*target, err = strconv.ParseFloat(value, 64)
+		return err
+	}
+}
+
+// LeastRate and MostRate are between what a rate may be, in requests a second.
+const (
+	LeastRate = 0.01
+	MostRate  = 1000
+)
+
+// checkRate accepts a number of requests a second.
+func checkRate(rate string) error {
+	if n, err := strconv.ParseFloat(rate, 64); err != nil || n < LeastRate || n > MostRate {
+		return WithHint(errors.New("not a number of requests a second"), "from %v to %v, as in 2", LeastRate, MostRate)
+	}
+	return nil
 }
 
 var (

@@ -1,9 +1,11 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -36,7 +38,7 @@ type OpenOptions struct {
 	Look bool
 	// Version is fieldkit's own, sent as the user agent.
 	Version string
-	// RequestsPerSecond bounds what central is asked; 0 is no bound.
+	// RequestsPerSecond bounds what central is asked; 0 leaves it to fieldkit.yaml.
 	RequestsPerSecond float64
 	// Machine is the machine that the kit's own containers run on; the real one when nil.
 	Machine Machine
@@ -105,8 +107,14 @@ func (k *Kit) Dir() string { return k.dir }
 
 // connectCentral connects to central with the account that the environment, or whoever is there, gives.
 func (k *Kit) connectCentral(ctx context.Context) (*dhis2api.Client, error) {
+	return k.connectCentralThrough(ctx, nil)
+}
+
+// connectCentralThrough does that with something between; see dhis2api.Options.
+func (k *Kit) connectCentralThrough(ctx context.Context, through func(http.RoundTripper) http.RoundTripper) (*dhis2api.Client, error) {
 	options := k.clientOptions()
-	options.RequestsPerSecond = k.options.RequestsPerSecond
+	options.RequestsPerSecond = cmp.Or(k.options.RequestsPerSecond, k.config.Central.Rate)
+	options.Through = through
 	return k.connect(ctx, Central, k.config.Central.URL, options)
 }
 

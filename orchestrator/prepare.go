@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -33,6 +34,8 @@ type PrepareOptions struct {
 	// that the kit will refuse what tablets have not sent yet, and tablets may have something to send; nil loads
 	// without asking. Its error ends the run; what was taken stays.
 	LockOuts func(ctx context.Context, found []LockOut) error
+	// Full asks central for everything; without it what has not changed there since the trip before is copied from that.
+	Full bool
 }
 
 // PrepareReceipt is what a trip left base with.
@@ -50,6 +53,9 @@ type PrepareReceipt struct {
 	DataSets []string `json:"dataSets"`
 	// Taken counts the objects taken from central, by kind.
 	Taken map[snapshot.Kind]int64 `json:"taken"`
+	// Take says what taking them cost, and what of them had not changed since the trip before; nil where an older
+	// fieldkit took them.
+	Take *snapshot.TakeReceipt `json:"take,omitempty"`
 	// Metadata and Load say what became of it on the kit; Load is of the last run alone.
 	Metadata *snapshot.MetadataReceipt `json:"metadata"`
 	Load     *snapshot.LoadReceipt     `json:"load"`
@@ -89,11 +95,15 @@ func (k *Kit) Prepare(ctx context.Context, options PrepareOptions) (*PrepareRece
 	if err != nil {
 		return nil, err
 	}
-	central, err := k.connectCentral(ctx)
+	var answers *snapshot.Answers
+	central, err := k.connectCentralThrough(ctx, func(next http.RoundTripper) http.RoundTripper {
+		answers = snapshot.NewAnswers(next)
+		return answers
+	})
 	if err != nil {
 		return nil, err
 	}
-	p := &preparation{kit: k, options: options, central: central, people: people, receipt: &PrepareReceipt{Began: k.options.Now()}}
+	p := &preparation{kit: k, options: options, central: central, answers: answers, people: people, receipt: &PrepareReceipt{Began: k.options.Now()}}
 	if err := p.resolve(ctx); err != nil {
 		return nil, err
 	}
@@ -115,8 +125,10 @@ type preparation struct {
 	kit            *Kit
 	options        PrepareOptions
 	central, local *dhis2api.Client
-	scope          *snapshot.Scope
-	trip           *trip
+	// answers remembers central's while the taken face is unfinished.
+	answers *snapshot.Answers
+	scope   *snapshot.Scope
+	trip    *trip
 	// past is the trip before, nil where there is none or as long as nobody asked; taken indexes what was taken.
 	past    *past
 	taken   *index

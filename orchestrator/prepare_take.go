@@ -14,33 +14,67 @@ import (
 
 // take writes the taken face, unless an earlier run did.
 func (p *preparation) take(ctx context.Context) error {
-	w, err := snapshot.OpenWriter(p.trip.snapshotDir(), snapshot.Taken, p.keys, p.about, snapshot.WriterOptions{Now: p.kit.options.Now})
+	w, err := p.openTaken()
 	var mismatch *snapshot.MismatchError
 	if errors.As(err, &mismatch) {
 		// fieldkit.yaml or central changed since the interrupted run: what that took is of no use.
-		p.kit.options.Progress.Note(fmt.Sprintf("beginning trip %s again: %v", p.trip.id, mismatch))
-		if err := errors.Join(snapshot.Discard(p.trip.snapshotDir(), snapshot.Loaded), snapshot.Discard(p.trip.snapshotDir(), snapshot.Taken), p.trip.forgetMark(ctx)); err != nil {
+		w, err = p.beginTakenAgain(ctx, mismatch.Error())
+	}
+	if err == nil && p.options.Full && w.Copied() {
+		if err = w.Close(); err == nil {
+			w, err = p.beginTakenAgain(ctx, "everything is to be asked for")
+		}
+	}
+	switch {
+	case errors.Is(err, snapshot.ErrFinished):
+	case err != nil:
+		return err
+	default:
+		p.scope = w.Scope()
+		if err := errors.Join(p.takeInto(ctx, w), w.Close()); err != nil {
 			return err
 		}
-		w, err = snapshot.OpenWriter(p.trip.snapshotDir(), snapshot.Taken, p.keys, p.about, snapshot.WriterOptions{Now: p.kit.options.Now})
 	}
-	if errors.Is(err, snapshot.ErrFinished) {
-		return nil
-	}
+	manifest, err := snapshot.ReadManifest(p.trip.snapshotDir())
 	if err != nil {
 		return err
 	}
-	p.scope = w.Scope()
-	return errors.Join(p.takeInto(ctx, w), w.Close())
+	p.receipt.Take = manifest.Faces[snapshot.Taken].Take
+	return nil
+}
+
+func (p *preparation) openTaken() (*snapshot.Writer, error) {
+	return snapshot.OpenWriter(p.trip.snapshotDir(), snapshot.Taken, p.keys, p.about, snapshot.WriterOptions{
+		Now: p.kit.options.Now, Traffic: p.central.Traffic,
+	})
+}
+
+// beginTakenAgain drops what an interrupted run took.
+func (p *preparation) beginTakenAgain(ctx context.Context, why string) (*snapshot.Writer, error) {
+	p.kit.options.Progress.Note(fmt.Sprintf("beginning trip %s again: %s", p.trip.id, why))
+	err := errors.Join(snapshot.Discard(p.trip.snapshotDir(), snapshot.Loaded), snapshot.Discard(p.trip.snapshotDir(), snapshot.Taken), p.trip.forgetMark(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return p.openTaken()
 }
 
 func (p *preparation) takeInto(ctx context.Context, w *snapshot.Writer) error {
+	if err := p.answers.Open(w); err != nil {
+		return err
+	}
+	defer p.answers.Close()
 	if err := p.takeMetadata(ctx, w); err != nil {
 		return err
 	}
+	before, err := p.takenBefore(ctx)
+	if err != nil {
+		return err
+	}
 	mentioned := map[string]bool{}
-	err := snapshot.Take(ctx, p.central, w, snapshot.TakeOptions{
+	err = snapshot.Take(ctx, p.central, w, snapshot.TakeOptions{
 		Progress: p.progress("taking"), Warn: p.warn, Mentioned: func(orgUnit string) { mentioned[orgUnit] = true },
+		Before: before, Settled: p.answers.ForgetRecords,
 	})
 	if err != nil {
 		return err
@@ -52,7 +86,25 @@ func (p *preparation) takeInto(ctx context.Context, w *snapshot.Writer) error {
 	if err := w.Document(unitsName, func(out io.Writer) error { return json.NewEncoder(out).Encode(units) }); err != nil {
 		return err
 	}
+	p.answers.Close()
 	return w.Finish()
+}
+
+// takenBefore is the snapshot of the trip before, out of which comes what has not changed at central; nil where there is
+// none that serves: then everything is asked for.
+func (p *preparation) takenBefore(ctx context.Context) (*snapshot.Snapshot, error) {
+	if p.options.Full {
+		return nil, nil
+	}
+	before, err := p.kit.tripBefore(ctx, p.trip.id)
+	if err != nil || before == nil {
+		return nil, err
+	}
+	s, err := p.openBefore(before)
+	if err != nil {
+		p.kit.options.Progress.Note(fmt.Sprintf("everything is asked for: trip %s cannot be used: %v", before.id, err))
+	}
+	return s, before.close()
 }
 
 // takeMetadata takes the metadata, and the settings that go with it, unless an earlier run did.

@@ -28,7 +28,8 @@ const answersName = "answers"
 // What is remembered is every whole 200 to a GET, encrypted as the snapshot is: the kind of the content and the content,
 // no header that says who asked. Asked again by the same run the server answers itself; what the next run asks as often
 // as the one before is answered from disk, as long as there is something. Never remembered are questions about the
-// server and the account, by which a run finds out where it is, and those that use something up, such as a number.
+// server and the account, by which a run finds out where it is, those that use something up, such as a number, and the
+// content of files, which is durable as soon as it was read.
 //
 // An answer is remembered once its reader has seen its end. So a killed run repeats at most the requests that were in
 // flight: whose answers it had not read to the end, though the last bytes may have been on their way or waiting in the
@@ -127,7 +128,8 @@ func remembers(r *http.Request) bool {
 			return false
 		}
 	}
-	return !strings.Contains(strings.ToLower(path), "generate")
+	isFile := strings.HasSuffix(path, "/file") || strings.HasSuffix(path, "/data") && strings.Contains(path, "/fileResources/")
+	return !isFile && !strings.Contains(strings.ToLower(path), "generate")
 }
 
 // RoundTrip implements http.RoundTripper.

@@ -80,7 +80,7 @@ func TestAnswers(t *testing.T) {
 		t.Error("within one run the same question is asked twice where it is put twice")
 	}
 	first.ask("GET", "/api/tracker/events?page=2", 5)    // the reader breaks off, but little is left
-	first.ask("GET", "/api/programs?fields=denied", 5)   // as good as whole
+	first.ask("GET", "/api/programs?fields=id", 5)       // as good as whole
 	first.ask("GET", "/api/denied", all)                 // may be allowed next time
 	first.ask("GET", "/api/me", all)                     // who am I
 	first.ask("GET", "/api/system/info", all)            // where am I

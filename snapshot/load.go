@@ -57,6 +57,12 @@ type LoadReceipt struct {
 	Refused []Refusal `json:"refused,omitempty"`
 	// Omitted are the values that were left out of objects that are on the target.
 	Omitted []Omission `json:"omitted,omitempty"`
+	// Files counts the files that values name.
+	Files FileCount `json:"files,omitzero"`
+}
+
+func (r *LoadReceipt) omit(ref merge.Ref, field, reason string) {
+	r.Omitted = append(r.Omitted, Omission{Kind: ref.Kind, UID: ref.UID, Field: field, Reason: reason})
 }
 
 // LoadCount counts objects of one kind.
@@ -116,6 +122,7 @@ func (r *LoadReceipt) add(other *LoadReceipt) {
 	}
 	r.Refused = append(r.Refused, other.Refused...)
 	r.Omitted = append(r.Omitted, other.Omitted...)
+	r.Files.add(other.Files)
 }
 
 // kindsInLoadingOrder: relationships last, when both ends are there.

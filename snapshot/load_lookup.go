@@ -1,11 +1,8 @@
 package snapshot
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -28,11 +25,10 @@ type loader struct {
 	// when the load began, not even deleted.
 	empty map[string]bool
 
-	// mutex guards what is learned on the way: which org units, users and files the target has.
+	// mutex guards what is learned on the way: which org units and users the target has.
 	mutex sync.Mutex
 	units map[string]bool
 	users map[string]*dhis2api.UserRef
-	known map[string]bool
 }
 
 // newLoader learns what the target's metadata say about values.
@@ -46,7 +42,7 @@ func newLoader(ctx context.Context, scope *Scope, local *dhis2api.Client, option
 	l := &loader{
 		local: local, options: options, payload: payload{defaults: options.Defaults},
 		skipped: skipped{attributes: map[string]bool{}, dataElements: map[string]bool{}},
-		files:   map[string]bool{}, empty: map[string]bool{}, units: map[string]bool{}, users: map[string]*dhis2api.UserRef{}, known: map[string]bool{},
+		files:   map[string]bool{}, empty: map[string]bool{}, units: map[string]bool{}, users: map[string]*dhis2api.UserRef{},
 	}
 	l.back = l.payload.reversed()
 	for _, class := range []string{"trackedEntityAttributes", "dataElements"} {
@@ -212,70 +208,4 @@ func (l *loader) assignee(ctx context.Context, user *dhis2api.UserRef) (*dhis2ap
 		}
 	}
 	return nil, nil
-}
-
-// maxFile is the largest file that DHIS2 takes unless it is told otherwise (max.file_upload_size).
-const maxFile = 10 << 20
-
-// ensureFile brings a file that a value names to the target; read opens the value's file at central, for
-// DHIS2 gives a file of patients only by the value that names it. The returned text says why the file is not
-// there, empty when it is.
-func (l *loader) ensureFile(ctx context.Context, uid string, read func(*dhis2api.Client) (io.ReadCloser, error)) (string, error) {
-	if !dhis2api.ValidUID(uid) {
-		return "it names no file", nil
-	}
-	l.mutex.Lock()
-	known := l.known[uid]
-	l.mutex.Unlock()
-	if known {
-		return "", nil
-	}
-	if _, err := l.local.File(ctx, uid); err == nil {
-		l.keepFile(uid)
-		return "", nil
-	} else if !isStatus(err) {
-		return "", err
-	}
-	central := l.options.Central
-	if central == nil {
-		return "its file is not on the server", nil
-	}
-	record, err := central.File(ctx, uid)
-	if isStatus(err) {
-		return "its file is not at central", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	body, err := read(central)
-	if isStatus(err) {
-		return "central does not give its file", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = body.Close() }()
-	content, err := io.ReadAll(io.LimitReader(body, maxFile+1))
-	if err != nil {
-		return "", err
-	}
-	if len(content) > maxFile {
-		return "its file is larger than 10 MB", nil
-	}
-	_, err = l.local.UploadFile(ctx, uid, record.Name, record.ContentType, record.Domain, bytes.NewReader(content))
-	var status *dhis2api.StatusError
-	if errors.As(err, &status) && status.ErrorCode != "E1119" {
-		return "the server refuses its file: " + status.ErrorCode, nil
-	}
-	if err != nil && status == nil {
-		return "", err
-	}
-	l.keepFile(uid)
-	return "", nil
-}
-
-func (l *loader) keepFile(uid string) {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	l.known[uid] = true
 }

@@ -204,6 +204,9 @@ func (l *metadataLoading) readLists(ctx context.Context, class string) error {
 	if properties == nil {
 		return nil
 	}
+	if class == "programs" {
+		properties = append(properties, stagesProperty)
+	}
 	fields := "id"
 	for _, property := range properties {
 		fields += "," + property + "[id]"

@@ -11,8 +11,8 @@ import (
 // readBack asks the target for what was sent: what it does not show, and what it gives back otherwise. A class
 // that it cannot list counts as neither.
 //
-// A stage that left its program stays in the target's list until it is removed, and so do other members: what
-// RemoveMetadata will take counts as gone.
+// What RemoveMetadata will take counts as gone: a stage that left its program stays in the target's list until then,
+// and so may other members.
 func (l *metadataLoading) readBack(ctx context.Context, bundle Metadata) (missing, differing []Reference, err error) {
 	going := l.going()
 	for _, class := range bundle.Classes() {
@@ -30,6 +30,7 @@ func (l *metadataLoading) readBack(ctx context.Context, bundle Metadata) (missin
 			}
 			id, _ := sent["id"].(string)
 			withoutMembers(stored[id], going)
+			withoutMembers(sent, going)
 			switch got := stored[id]; {
 			case got == nil:
 				missing = append(missing, Reference{class, id})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
@@ -66,6 +67,7 @@ func (b *trackerBatch) readBack(ctx context.Context) error {
 	if err := b.readBackEvents(ctx, there); err != nil {
 		return err
 	}
+	var refused []merge.Ref
 	for kind, one := range objectsOf(b.sent) {
 		ref := refOfKind(kind, uidOf(one))
 		count := b.result.receipt.count(ref.Kind)
@@ -73,6 +75,7 @@ func (b *trackerBatch) readBack(ctx context.Context) error {
 		switch {
 		case !there[ref]:
 			count.Refused++
+			refused = append(refused, ref)
 			b.result.receipt.Refused = append(b.result.receipt.Refused, b.refusal(ref))
 		case b.relaxed[ref]:
 			count.Relaxed++
@@ -82,7 +85,8 @@ func (b *trackerBatch) readBack(ctx context.Context) error {
 			b.noteUnchanged(ref)
 		}
 	}
-	return nil
+	files := slices.DeleteFunc(b.named, func(file *namedFile) bool { return slices.Contains(refused, file.ref) })
+	return b.checkFiles(ctx, files, &b.result.receipt)
 }
 
 func (b *trackerBatch) refusal(ref merge.Ref) Refusal {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"net/http"
 
@@ -78,6 +77,8 @@ type trackerBatch struct {
 	result   *loadResult
 
 	sent dhis2api.TrackerPayload
+	// named are the files of the batch's values.
+	named []*namedFile
 	// subject is the program, or the tracked entity type of those without enrollment.
 	subject Subject
 	// stood are the tracked entities that the target had before.
@@ -176,40 +177,13 @@ func eventsOf(p dhis2api.TrackerPayload) iter.Seq[*dhis2api.Event] {
 	}
 }
 
-// prepareValues brings the files that values name, and drops what cannot be on the target: values without
-// their file (an import refuses the whole object, E1007) and assigned users that it does not know.
+// prepareValues brings the files that values name, and drops what cannot be on the target: values without their file
+// and assigned users that it does not know.
 func (b *trackerBatch) prepareValues(ctx context.Context) error {
-	for _, entity := range b.sent.TrackedEntities {
-		kept := entity.Attributes[:0]
-		for _, attribute := range entity.Attributes {
-			ok, err := b.fileThere(ctx, merge.TrackedEntity, entity.TrackedEntity, attribute.Attribute, attribute.Value,
-				func(central *dhis2api.Client) (io.ReadCloser, error) {
-					return central.AttributeFile(ctx, entity.TrackedEntity, attribute.Attribute, b.program)
-				})
-			if err != nil {
-				return err
-			}
-			if ok {
-				kept = append(kept, attribute)
-			}
-		}
-		entity.Attributes = kept
+	if err := b.prepareFiles(ctx); err != nil {
+		return err
 	}
 	for event := range eventsOf(b.sent) {
-		kept := event.DataValues[:0]
-		for _, value := range event.DataValues {
-			ok, err := b.fileThere(ctx, merge.Event, event.Event, value.DataElement, value.Value,
-				func(central *dhis2api.Client) (io.ReadCloser, error) {
-					return central.EventFile(ctx, event.Event, value.DataElement)
-				})
-			if err != nil {
-				return err
-			}
-			if ok {
-				kept = append(kept, value)
-			}
-		}
-		event.DataValues = kept
 		if event.AssignedUser == nil {
 			continue
 		}
@@ -225,24 +199,8 @@ func (b *trackerBatch) prepareValues(ctx context.Context) error {
 	return nil
 }
 
-func (b *trackerBatch) fileThere(
-	ctx context.Context, kind merge.Kind, uid, field, value string, read func(*dhis2api.Client) (io.ReadCloser, error),
-) (bool, error) {
-	if value == "" || !b.files[field] {
-		return true, nil
-	}
-	why, err := b.ensureFile(ctx, value, read)
-	if err != nil {
-		return false, fmt.Errorf("file %s: %w", value, err)
-	}
-	if why != "" {
-		b.omit(kind, uid, field, why)
-	}
-	return why == "", nil
-}
-
 func (b *trackerBatch) omit(kind merge.Kind, uid, field, reason string) {
-	b.result.receipt.Omitted = append(b.result.receipt.Omitted, Omission{Kind: kind, UID: uid, Field: field, Reason: reason})
+	b.result.receipt.omit(merge.Ref{Kind: kind, UID: uid}, field, reason)
 }
 
 // post sends the batch. Before each sending it looks at what the target has, unless that is known to be nothing,

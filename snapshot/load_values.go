@@ -55,8 +55,10 @@ type valueBatch struct {
 	*loader
 	dataSet string
 	// taken and values are the same, as central and as the target is given them.
-	taken   []*dhis2api.DataValue
-	values  []*dhis2api.DataValue
+	taken  []*dhis2api.DataValue
+	values []*dhis2api.DataValue
+	// named are the files that the values are.
+	named   []*namedFile
 	result  *loadResult
 	reasons map[string]Refusal
 }
@@ -77,8 +79,14 @@ func (v *valueBatch) loadValues(ctx context.Context) error {
 	if err := v.ensureUnits(ctx, units); err != nil {
 		return err
 	}
-	if err := v.leaveOut(ctx); err != nil || len(v.values) == 0 {
+	if err := v.prepareFiles(ctx); err != nil {
 		return err
+	}
+	if err := v.leaveOut(ctx); err != nil {
+		return err
+	}
+	if len(v.values) == 0 {
+		return v.checkFiles(ctx, v.named, &v.result.receipt)
 	}
 	report, err := v.send(ctx, v.values, valueOptions())
 	if err != nil {
@@ -93,7 +101,10 @@ func (v *valueBatch) loadValues(ctx context.Context) error {
 		}
 		v.note(report)
 	}
-	return v.readBack(ctx)
+	if err := v.readBack(ctx); err != nil {
+		return err
+	}
+	return v.checkFiles(ctx, v.named, &v.result.receipt)
 }
 
 // send imports values; sending them twice stores the same.

@@ -94,6 +94,9 @@ func (m Metadata) Prepare(target Target) (Metadata, error) {
 			for _, property := range prunedLists(class) {
 				p.prune(id, property, object)
 			}
+			if class == "programs" {
+				p.keepStages(id, object)
+			}
 			prepared, err := encodeObject(object)
 			if err != nil {
 				return nil, fmt.Errorf("metadata, %s %s: %w", class, id, err)
@@ -380,6 +383,22 @@ func (p *preparation) prune(id, property string, object map[string]any) {
 	}
 	object[property] = list
 }
+
+// keepStages leaves a program the stages that it still has on the target and that are to be removed: one that left
+// its program cannot be deleted any more (its program is null then, and DHIS2 2.43 rolls back).
+func (p *preparation) keepStages(id string, program map[string]any) {
+	list, _ := program[stagesProperty].([]any)
+	for _, stage := range p.target.Existing[id][stagesProperty] {
+		reference := Reference{"programStages", stage}
+		if p.target.Brought.has(reference) && !p.known[reference] {
+			list = append(list, map[string]any{"id": stage})
+			program[stagesProperty] = list
+		}
+	}
+}
+
+// stagesProperty is where a program lists its stages.
+const stagesProperty = "programStages"
 
 // dropped are the properties that an object loses, whatever they hold.
 func dropped(class string) []string {

@@ -15,17 +15,26 @@ func prepareCommand() command {
 		name:  "prepare",
 		usage: "take the scope from central and load it into the kit's DHIS2",
 		description: "Central is only read. A prepare that was interrupted goes on where it stopped. " +
-			"What the trip before has not brought home is kept and travels on.",
+			"What the trip before has not brought home is kept and travels on, and what it took and has not changed at central since " +
+			"is not asked for again.",
 		flags: []cli.Flag{
+			&cli.BoolFlag{Name: "full", Usage: "ask central for everything, changed or not"},
+			&cli.Float64Flag{Name: "rate", Usage: "ask central at most `N` times a second (default: central.rate in " + orchestrator.ConfigFile + ")"},
 			&cli.BoolFlag{Name: acceptLockOutsFlag, Usage: "load although the kit will then refuse what tablets have not sent yet; --yes does not say that"},
 		},
 		do: func(ctx context.Context, c *call) (int, error) {
-			kit, err := c.open(ctx)
+			options := c.options(ctx)
+			options.RequestsPerSecond = c.parsed.Float64("rate")
+			if c.parsed.IsSet("rate") && (options.RequestsPerSecond < orchestrator.LeastRate || options.RequestsPerSecond > orchestrator.MostRate) {
+				return 0, usage(fmt.Sprintf("from %v to %v, as in --rate 2", orchestrator.LeastRate, orchestrator.MostRate),
+					"--rate is not a number of requests a second")
+			}
+			kit, err := orchestrator.Open(options)
 			if err != nil {
 				return 0, err
 			}
 			defer kit.Close()
-			receipt, err := kit.Prepare(ctx, orchestrator.PrepareOptions{Confirm: c.confirm, LockOuts: c.acceptLockOuts})
+			receipt, err := kit.Prepare(ctx, orchestrator.PrepareOptions{Confirm: c.confirm, LockOuts: c.acceptLockOuts, Full: c.parsed.Bool("full")})
 			if err != nil {
 				return 0, err
 			}
@@ -70,6 +79,7 @@ func (c *call) acceptLockOuts(ctx context.Context, found []orchestrator.LockOut)
 func printReceipt(w io.Writer, receipt *orchestrator.PrepareReceipt) {
 	fmt.Fprintf(w, "trip %s is ready\n", receipt.Trip)
 	printTaken(w, receipt.Taken)
+	printTake(w, receipt)
 	if receipt.Carried > 0 {
 		fmt.Fprintf(w, "%d changes of the trip before are not home yet and travel on\n", receipt.Carried)
 	}
@@ -100,3 +110,26 @@ func printTaken[Kind ~string](w io.Writer, taken map[Kind]int64) {
 		}
 	}
 }
+
+// printTake says what an earlier trip spared.
+func printTake(w io.Writer, receipt *orchestrator.PrepareReceipt) {
+	take := receipt.Take
+	if take == nil {
+		return
+	}
+	unchanged, all := take.Unchanged()
+	if unchanged == 0 {
+		return
+	}
+	fmt.Fprintf(w, "%d of %d records were unchanged and not asked for again", unchanged, all)
+	if take.Traffic.Received > 0 {
+		fmt.Fprintf(w, "; %s came over the line", megabytes(take.Traffic.Received))
+		if take.Whole > take.Traffic.Received {
+			fmt.Fprintf(w, " instead of about %s", megabytes(take.Whole))
+		}
+	}
+	fmt.Fprintln(w)
+}
+
+// megabytes writes a number of bytes in millions.
+func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/1e6) }
