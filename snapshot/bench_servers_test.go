@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net/http"
@@ -170,13 +171,58 @@ func benchClient(b *testing.B, url string, transport http.RoundTripper) *dhis2ap
 	return client
 }
 
+// benchTaker is a client as prepare uses it: it remembers what the server answers until it is settled.
+func benchTaker(b *testing.B, url string, transport http.RoundTripper) (*dhis2api.Client, *Answers) {
+	b.Helper()
+	var answers *Answers
+	options := dhis2api.Options{Through: func(next http.RoundTripper) http.RoundTripper {
+		answers = NewAnswers(next)
+		return answers
+	}}
+	if transport != nil {
+		options.HTTPClient = &http.Client{Transport: transport}
+	}
+	client, err := dhis2api.Connect(b.Context(), url, dhis2api.Credentials{Username: "admin", Password: "district"}, options)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return client, answers
+}
+
+// benchTake takes the clinic's programme as prepare does.
+func benchTake(b *testing.B, client *dhis2api.Client, answers *Answers, keys *Keys, before *Snapshot) (*Snapshot, time.Duration) {
+	b.Helper()
+	directory := b.TempDir()
+	w, err := OpenWriter(directory, Taken, keys, benchAbout(), WriterOptions{Now: testClock()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := answers.Open(w); err != nil {
+		b.Fatal(err)
+	}
+	defer answers.Close()
+	began := time.Now()
+	if err := Take(b.Context(), client, w, TakeOptions{Before: before, Progress: func(Progress) {}, Settled: answers.ForgetRecords}); err != nil {
+		b.Fatal(err)
+	}
+	took := time.Since(began)
+	if err := w.Finish(); err != nil {
+		b.Fatal(err)
+	}
+	s, err := Open(directory, keys)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s, took
+}
+
 // benchMarker marks the uids and the unique values of one crowd of patients, so that the same crowd can be had again
 // under other uids.
 func benchMarker(n int) string { return fmt.Sprintf("Q%cv%c", 'a'+n/26, 'a'+n%26) }
 
 // benchPatient is a patient of the clinic as a visit leaves one: enrolled, seen at three stations.
 func benchPatient(marker string, n int) *dhis2api.TrackedEntity {
-	uid := func(kind string) string { return fmt.Sprintf("%s%s%06d", kind, marker, n) }
+	uid := func(kind string) string { return kind + marker + scattered(kind, n) }
 	units := []string{"P1J4eyjXQeT", "pt1tlNJMGea", "NAcHEVPrf2A", "YHa4SyAIFQk"}
 	unit := units[n%len(units)]
 	person := uid("P")
@@ -190,18 +236,22 @@ func benchPatient(marker string, n int) *dhis2api.TrackedEntity {
 		}
 		return e
 	}
+	var notes []dhis2api.Note
+	if n%5 == 0 {
+		notes = []dhis2api.Note{{Note: uid("M"), Value: "Came by boat"}}
+	}
 	return &dhis2api.TrackedEntity{
 		TrackedEntity: person, TrackedEntityType: "ig1m3E2NSOb", OrgUnit: unit,
 		Attributes: []dhis2api.Attribute{
-			{Attribute: "GoX1JP83DWF", Value: fmt.Sprintf("Ana María %d", n)}, {Attribute: "k0aoyOGu3L2", Value: fmt.Sprintf("Ábrego %d", n%97)},
+			{Attribute: "GoX1JP83DWF", Value: "Ana " + scattered("first", n)}, {Attribute: "k0aoyOGu3L2", Value: "Ábrego " + scattered("last", n%97)},
 			{Attribute: "cHsNSVWvjuJ", Value: fmt.Sprintf("19%02d-02-03", n%80+10)}, {Attribute: "roHIpaSBGyX", Value: fmt.Sprintf("SEX_%d", n%3+1)},
-			{Attribute: "QSE0SDVStuG", Value: fmt.Sprintf("%s-%d", marker, n)}, {Attribute: "AxEFHTvb07i", Value: fmt.Sprintf("+507%08d", n)},
+			{Attribute: "QSE0SDVStuG", Value: marker + scattered("id", n)}, {Attribute: "AxEFHTvb07i", Value: fmt.Sprintf("+507%08d", n)},
 			{Attribute: "aCvpmbJNoty", Value: "Río Caña"},
 		},
 		Enrollments: []*dhis2api.Enrollment{{
 			Enrollment: uid("N"), TrackedEntity: person, Program: benchProgram, OrgUnit: unit, Status: "ACTIVE",
 			EnrolledAt: "2026-10-02T00:00:00.000", OccurredAt: "2026-10-02T00:00:00.000",
-			Notes: []dhis2api.Note{{Note: uid("M"), Value: "Came by boat"}},
+			Notes: notes,
 			Events: []*dhis2api.Event{
 				event("E", "m9JW68Avdyx", "SHUMZIdrf6Y", fmt.Sprintf("%d.5", 40+n%50), "J837zyhoZKy", "163", "z0yQ1hh25FC", "36.5",
 					"dfEWQ3KY64w", "120", "JahFmUbR8od", fmt.Sprintf("TRIAGE_%d", n%3+1)),
@@ -211,6 +261,16 @@ func benchPatient(marker string, n int) *dhis2api.TrackedEntity {
 			},
 		}},
 	}
+}
+
+// scattered are six characters as of a uid: like those of servers they cannot be compressed.
+func scattered(kind string, n int) string {
+	const characters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	sum := sha256.Sum256(fmt.Append(nil, kind, n))
+	for i := range 6 {
+		sum[i] = characters[int(sum[i])%len(characters)]
+	}
+	return string(sum[:6])
 }
 
 // benchAbout is about the clinic's programme and nothing else.

@@ -69,40 +69,28 @@ func benchmarkExport(b *testing.B, url string) {
 	patients, rounds := benchNumber("FIELDKIT_BENCH_PATIENTS", 4000), benchNumber("FIELDKIT_BENCH_ROUNDS", benchRounds)
 	marker := benchMarker(int(time.Now().Unix() % 676))
 	register(b, benchClient(b, url, nil), marker, patients)
-	keys, about := benchKeys(b), benchAbout()
-	take := func(client *dhis2api.Client) time.Duration {
-		w, err := OpenWriter(b.TempDir(), Taken, keys, about, WriterOptions{Now: testClock()})
-		if err != nil {
-			b.Fatal(err)
-		}
-		var done int64
-		began := time.Now()
-		if err := Take(b.Context(), client, w, TakeOptions{Progress: func(p Progress) { done = p.Done }}); err != nil {
-			b.Fatal(err)
-		}
-		took := time.Since(began)
-		if err := w.Finish(); err != nil {
-			b.Fatal(err)
-		}
-		if done < int64(patients) {
-			b.Fatalf("%d patients taken of %d", done, patients)
+	keys := benchKeys(b)
+	take := func(client *dhis2api.Client, answers *Answers) time.Duration {
+		s, took := benchTake(b, client, answers, keys, nil)
+		if taken := s.manifest.Objects(Taken, TrackedEntities); taken < int64(patients) {
+			b.Fatalf("%d patients taken of %d", taken, patients)
 		}
 		return took
 	}
 	asked := &requests{}
-	take(benchClient(b, url, asked))
+	take(benchTaker(b, url, asked))
 	pages := asked.pages()
 	cookies := loggedIn(b, url)
 	download(b, cookies, pages)
-	client := benchClient(b, url, nil)
+	client, answers := benchTaker(b, url, nil)
 	for b.Loop() {
 		var ratios, rates, curls []float64
 		for round := range rounds {
 			var ours, theirs time.Duration
 			if round%2 == 0 {
-				ours, theirs = take(client), download(b, cookies, pages)
+				ours, theirs = take(client, answers), download(b, cookies, pages)
 			} else {
-				theirs, ours = download(b, cookies, pages), take(client)
+				theirs, ours = download(b, cookies, pages), take(client, answers)
 			}
 			b.Logf("take %v, curl %v", ours.Round(time.Millisecond), theirs.Round(time.Millisecond))
 			ratios = append(ratios, float64(theirs)/float64(ours))

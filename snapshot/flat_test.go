@@ -115,7 +115,12 @@ func takeCrowd(tb testing.TB, c crowd) uint64 {
 	tb.Helper()
 	server := httptest.NewServer(c)
 	defer server.Close()
-	client, err := dhis2api.Connect(tb.Context(), server.URL, dhis2api.Credentials{Username: "admin", Password: "district"}, dhis2api.Options{})
+	var answers *Answers
+	options := dhis2api.Options{Through: func(next http.RoundTripper) http.RoundTripper {
+		answers = NewAnswers(next)
+		return answers
+	}}
+	client, err := dhis2api.Connect(tb.Context(), server.URL, dhis2api.Credentials{Username: "admin", Password: "district"}, options)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -127,9 +132,14 @@ func takeCrowd(tb testing.TB, c crowd) uint64 {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	if err := answers.Open(w); err != nil {
+		tb.Fatal(err)
+	}
+	defer answers.Close()
 	runtime.GC()
 	var most uint64
-	err = Take(tb.Context(), client, w, TakeOptions{Progress: func(Progress) { most = max(most, heapInUse()) }})
+	progress := func(Progress) { most = max(most, heapInUse()) }
+	err = Take(tb.Context(), client, w, TakeOptions{Progress: progress, Settled: answers.ForgetRecords})
 	if err != nil {
 		tb.Fatal(err)
 	}
