@@ -126,16 +126,7 @@ func (b *before) at(uid string) []tie {
 	return b.ties[from:to]
 }
 
-func (b *before) hash(kind string, texts ...string) uint64 {
-	var h maphash.Hash
-	h.SetSeed(b.seed)
-	_, _ = h.WriteString(kind) // a hash takes everything
-	for _, text := range texts {
-		_, _ = h.WriteString(text)
-		_ = h.WriteByte(0)
-	}
-	return h.Sum64()
-}
+func (b *before) hash(kind, text string) uint64 { return maphash.String(b.seed, kind+text) }
 
 // mark is what tells one state of a record from another: two sums of hashes, which do not depend on order. base is
 // of the times, owners and notes, ties of the relationships that begin below.
@@ -146,7 +137,7 @@ type mark struct{ base, ties uint64 }
 func (b *before) markOf(t *dhis2api.TrackedEntity, detached bool) mark {
 	m := mark{base: b.hash("t", t.UpdatedAt)}
 	for _, owner := range t.ProgramOwners {
-		m.base += b.hash("o", owner.Program, owner.OrgUnit)
+		m.base += b.hash("o", owner.OrgUnit)
 	}
 	for _, enrollment := range t.Enrollments {
 		for _, note := range enrollment.Notes {

@@ -50,11 +50,11 @@ func (l Listing) entityChanges() string {
 	if l.enrollmentTies {
 		enrollment += tiesFields
 	}
-	return unenrolledChanges + ",enrollments[" + enrollment + "]"
+	return entityTimes + ",enrollments[" + enrollment + "]"
 }
 
-// unenrolledChanges is the same of one without any enrollment.
-const unenrolledChanges = "trackedEntity,updatedAt,programOwners[program,orgUnit]"
+// entityTimes is what a list of changes shows of the tracked entity itself.
+const entityTimes = "trackedEntity,updatedAt,programOwners[orgUnit]"
 
 // reducedEntity is a tracked entity as a list of changes shows it.
 func reducedEntity(t *dhis2api.TrackedEntity) *dhis2api.TrackedEntity {
@@ -337,9 +337,6 @@ func (l Listing) unenrolled(
 			TrackedEntityType: kind.ID, OrgUnits: l.Scope.Roots(), OrgUnitMode: dhis2api.OrgUnitModeDescendants,
 			IncludeDeleted: l.IncludeDeleted, Paging: dhis2api.Paging{Fields: "trackedEntity", PageSize: identifierPage},
 		}
-		if known != nil {
-			query.Fields = unenrolledChanges
-		}
 		var unknown []string
 		for page, err := range l.Client.TrackedEntityPages(ctx, query) {
 			if searchRefused(err) {
@@ -350,23 +347,22 @@ func (l Listing) unenrolled(
 				return
 			}
 			for _, t := range page.Items {
-				switch {
-				case everyone.has(t.TrackedEntity):
-				case known != nil && known(t):
-					everyone.add(t.TrackedEntity)
-				default:
+				if !everyone.has(t.TrackedEntity) {
 					unknown = append(unknown, t.TrackedEntity)
 				}
 			}
 		}
 		lookup := dhis2api.Lookup{Fields: "trackedEntity,enrollments[enrollment]", IncludeDeleted: l.IncludeDeleted}
+		if known != nil {
+			lookup.Fields = entityTimes + ",enrollments[enrollment]"
+		}
 		var without []string
 		for t, err := range l.byID(ctx, unknown, lookup) {
 			if err != nil {
 				fail(err)
 				return
 			}
-			if len(t.Enrollments) == 0 && everyone.add(t.TrackedEntity) {
+			if len(t.Enrollments) == 0 && everyone.add(t.TrackedEntity) && (known == nil || !known(t)) {
 				without = append(without, t.TrackedEntity)
 			}
 		}
