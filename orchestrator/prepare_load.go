@@ -62,6 +62,10 @@ func (p *preparation) loadInto(ctx context.Context, taken *snapshot.Snapshot, w 
 	if p.receipt.Load, err = snapshot.Load(ctx, taken, p.local, w, options); err != nil {
 		return err
 	}
+	if p.receipt.Load.Strict && len(p.receipt.Load.Refused)+len(p.receipt.Load.Omitted) > 0 {
+		p.warn(WithHint(errors.New("the kit's account is no superuser, so the kit holds central's old records against the rules of today; what it refuses is named"),
+			"give the account of local the authority ALL while prepare runs"))
+	}
 	if err := p.noteMark(ctx); err != nil {
 		return err
 	}

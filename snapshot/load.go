@@ -59,6 +59,9 @@ type LoadReceipt struct {
 	Omitted []Omission `json:"omitted,omitempty"`
 	// Files counts the files that values name.
 	Files FileCount `json:"files,omitzero"`
+	// Strict tells that the account on the target is no superuser, so that DHIS2 held history against the rules of
+	// today (2.41 to 2.43 skip them for superusers alone).
+	Strict bool `json:"strict,omitempty"`
 }
 
 func (r *LoadReceipt) omit(ref merge.Ref, field, reason string) {
@@ -80,10 +83,21 @@ type LoadCount struct {
 	Alike int64 `json:"alike,omitempty"`
 }
 
+// Whose says whose an object is, and from where, without naming anybody.
+type Whose struct {
+	// Person is a tracked entity's uid; empty for what is nobody's.
+	Person string `json:"person,omitempty"`
+	// OrgUnit is the uid of the object's own org unit.
+	OrgUnit string `json:"orgUnit,omitempty"`
+	// Date is when it happened, 2026-05-04, or the period of a value.
+	Date string `json:"date,omitempty"`
+}
+
 // Refusal is an object that the target does not have.
 type Refusal struct {
 	Kind merge.Kind `json:"kind"`
 	UID  string     `json:"uid"`
+	Whose
 	// Code is DHIS2's; empty where the object was accepted, or silently dropped, and is not there.
 	Code   string `json:"code,omitempty"`
 	Reason string `json:"reason"`
@@ -93,6 +107,7 @@ type Refusal struct {
 type Omission struct {
 	Kind merge.Kind `json:"kind"`
 	UID  string     `json:"uid"`
+	Whose
 	// Field as in the canonical content: an attribute's or data element's uid, assignedUser, owner.PROGRAM.
 	Field  string `json:"field"`
 	Reason string `json:"reason"`
@@ -152,7 +167,7 @@ func Load(ctx context.Context, s *Snapshot, local *dhis2api.Client, w *Writer, o
 	for _, kind := range kindsInLoadingOrder() {
 		progress.AllTotal += s.Manifest().Objects(Taken, kind)
 	}
-	receipt := &LoadReceipt{}
+	receipt := &LoadReceipt{Strict: l.strict}
 	for _, kind := range kindsInLoadingOrder() {
 		progress.Kind, progress.Done, progress.Total = kind, 0, s.Manifest().Objects(Taken, kind)
 		for _, part := range s.Manifest().Parts(Taken, kind) {

@@ -24,6 +24,8 @@ type loader struct {
 	// empty are the tracked entity types, and the programs without registration, of which the target had nothing
 	// when the load began, not even deleted.
 	empty map[string]bool
+	// strict: the account is no superuser.
+	strict bool
 
 	// mutex guards what is learned on the way: which org units and users the target has.
 	mutex sync.Mutex
@@ -45,6 +47,11 @@ func newLoader(ctx context.Context, scope *Scope, local *dhis2api.Client, option
 		files:   map[string]bool{}, empty: map[string]bool{}, units: map[string]bool{}, users: map[string]*dhis2api.UserRef{},
 	}
 	l.back = l.payload.reversed()
+	me, err := local.Me(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.strict = !slices.Contains(me.Authorities, "ALL")
 	for _, class := range []string{"trackedEntityAttributes", "dataElements"} {
 		query := dhis2api.ListQuery{Fields: "id", Filters: []string{"valueType:in:[FILE_RESOURCE,IMAGE]"}}
 		for one, err := range dhis2api.ListAs[named](ctx, local, class, query) {

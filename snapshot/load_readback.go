@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ func (b *trackerBatch) readBack(ctx context.Context) error {
 		case !there[ref]:
 			count.Refused++
 			refused = append(refused, ref)
-			b.result.receipt.Refused = append(b.result.receipt.Refused, b.refusal(ref))
+			b.result.receipt.Refused = append(b.result.receipt.Refused, b.refusal(ref, one))
 		case b.relaxed[ref]:
 			count.Relaxed++
 			fallthrough
@@ -86,11 +87,50 @@ func (b *trackerBatch) readBack(ctx context.Context) error {
 		}
 	}
 	files := slices.DeleteFunc(b.named, func(file *namedFile) bool { return slices.Contains(refused, file.ref) })
-	return b.checkFiles(ctx, files, &b.result.receipt)
+	if err := b.checkFiles(ctx, files, &b.result.receipt); err != nil {
+		return err
+	}
+	b.nameOmitted()
+	return nil
 }
 
-func (b *trackerBatch) refusal(ref merge.Ref) Refusal {
-	refusal := Refusal{Kind: ref.Kind, UID: ref.UID, Reason: "the server did not store it and gave no reason"}
+// nameOmitted says whose the objects are of which something was left out.
+func (b *trackerBatch) nameOmitted() {
+	if len(b.result.receipt.Omitted) == 0 {
+		return
+	}
+	all := map[merge.Ref]Whose{}
+	for kind, one := range objectsOf(dhis2api.TrackerPayload{TrackedEntities: b.entities, Events: b.events}) {
+		all[refOfKind(kind, uidOf(one))] = whose(one)
+	}
+	for i := range b.result.receipt.Omitted {
+		omission := &b.result.receipt.Omitted[i]
+		omission.Whose = all[merge.Ref{Kind: omission.Kind, UID: omission.UID}]
+	}
+}
+
+// whose says whose the only object in a payload is.
+func whose(one dhis2api.TrackerPayload) Whose {
+	day := func(time string) string { return time[:min(len(time), len("2026-05-04"))] }
+	for _, entity := range one.TrackedEntities {
+		return Whose{Person: entity.TrackedEntity, OrgUnit: entity.OrgUnit}
+	}
+	for _, enrollment := range one.Enrollments {
+		return Whose{Person: enrollment.TrackedEntity, OrgUnit: enrollment.OrgUnit, Date: day(enrollment.EnrolledAt)}
+	}
+	for _, event := range one.Events {
+		return Whose{Person: event.TrackedEntity, OrgUnit: event.OrgUnit, Date: day(cmp.Or(event.OccurredAt, event.ScheduledAt))}
+	}
+	for _, relationship := range one.Relationships {
+		if kind, uid := relationship.From.Ref(); kind == dhis2api.KindTrackedEntity {
+			return Whose{Person: uid}
+		}
+	}
+	return Whose{}
+}
+
+func (b *trackerBatch) refusal(ref merge.Ref, one dhis2api.TrackerPayload) Refusal {
+	refusal := Refusal{Kind: ref.Kind, UID: ref.UID, Whose: whose(one), Reason: "the server did not store it and gave no reason"}
 	if problem := b.problems[ref]; problem.Code != "" {
 		refusal.Code = problem.Code
 		refusal.Reason, _ = dhis2api.Explain(problem.Code, problem.Args)

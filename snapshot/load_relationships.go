@@ -156,7 +156,7 @@ func (b *trackerBatch) readBackRelationships(ctx context.Context) error {
 		ref := merge.Ref{Kind: merge.Relationship, UID: sent.Relationship}
 		if found[sent.Relationship] == nil {
 			count.Refused++
-			b.result.receipt.Refused = append(b.result.receipt.Refused, b.refusal(ref))
+			b.result.receipt.Refused = append(b.result.receipt.Refused, b.refusal(ref, dhis2api.TrackerPayload{Relationships: []*dhis2api.Relationship{sent}}))
 			continue
 		}
 		count.Loaded++

@@ -224,13 +224,14 @@ func (v *valueBatch) readBack(ctx context.Context) error {
 }
 
 func (v *valueBatch) refusal(ref merge.Ref, taken *dhis2api.DataValue) Refusal {
+	from := Whose{OrgUnit: taken.OrgUnit, Date: taken.Period}
 	for _, uid := range []string{taken.DataElement, taken.Period, taken.OrgUnit, taken.CategoryOptionCombo, taken.AttributeOptionCombo, ""} {
 		if reason, there := v.reasons[uid]; there {
-			reason.UID = ref.UID
+			reason.UID, reason.Whose = ref.UID, from
 			return reason
 		}
 	}
-	return Refusal{Kind: ref.Kind, UID: ref.UID, Reason: "the server did not store it and gave no reason"}
+	return Refusal{Kind: ref.Kind, UID: ref.UID, Whose: from, Reason: "the server did not store it and gave no reason"}
 }
 
 // loadCompletions loads the completions of a data set.
@@ -288,7 +289,7 @@ func (l *loader) loadCompletions(
 				continue
 			}
 			count.Refused++
-			reason.UID = ref.UID
+			reason.UID, reason.Whose = ref.UID, Whose{OrgUnit: completion.OrganisationUnit, Date: completion.Period}
 			result.receipt.Refused = append(result.receipt.Refused, reason)
 		}
 		return result, nil
