@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+
+	"github.com/dhis2-fieldkit/fieldkit/snapshot"
 )
 
 // ConfigFile is the name of a kit's configuration within the kit's directory.
@@ -27,7 +29,10 @@ type Config struct {
 	DHIS2    ImageConfig
 	Postgres ImageConfig
 	// Clinic is where tablets find the kit's own DHIS2; nil when that is not decided yet, and with Local.
-	Clinic  *ClinicConfig
+	Clinic *ClinicConfig
+	// Android is what the clinic's tablets are told over central's Android settings; nil where central's are left
+	// as they are, which is with Local as long as the file says nothing.
+	Android *snapshot.AndroidOverlay
 	Users   UsersConfig
 	Encrypt EncryptConfig
 	// Conflicts are the owner's rules for conflicts; all are held where there is none.

@@ -16,6 +16,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/dhis2-fieldkit/fieldkit/snapshot"
 )
 
 // key is one key that the file may hold: a mapping of further keys, or a value that read takes.
@@ -64,6 +66,8 @@ func (p *configParser) known(c *Config) []key {
 			{name: "address", required: true, read: p.address(&c.Clinic.Address),
 				says: "the IPv4 address of this machine in the clinic's network, as in `192.168.8.2`"},
 			{name: "port", read: p.port(&c.Clinic.Port), without: "`80`", says: "the port that tablets connect to"},
+			{name: "android", keys: p.androidKeys(c.Android), without: "what is below; with local: central's own",
+				says: "what tablets are told over central's settings of the Android app, never back; the only key of `clinic` that goes with `local`"},
 		}},
 		{name: "dhis2", without: "`dhis2/core`", says: "what the kit's own DHIS2 is made of", keys: []key{
 			{name: "image", required: true, read: p.text(&c.DHIS2.Image, checkImage),
@@ -115,16 +119,17 @@ func ConfigKeys() []ConfigKey {
 			walk(join(path, k.name), k.keys)
 		}
 	}
-	walk("", p.known(&Config{Local: &LocalConfig{}, Clinic: &ClinicConfig{}}))
+	walk("", p.known(&Config{Local: &LocalConfig{}, Clinic: &ClinicConfig{}, Android: &snapshot.AndroidOverlay{}}))
 	return keys
 }
 
 // ParseConfig is LoadConfig of a file's content; path is only named in errors.
 func ParseConfig(path string, data []byte) (*Config, error) {
+	android := defaultAndroid()
 	c := &Config{
 		Path: path, Scope: Scope{Programs: Selection{All: true}, DataSets: Selection{All: true}},
 		Local: &LocalConfig{}, Clinic: &ClinicConfig{Port: defaultPort},
-		DHIS2: ImageConfig{Image: defaultDHIS2Image}, Postgres: ImageConfig{Image: defaultPostgresImage},
+		Android: &android, DHIS2: ImageConfig{Image: defaultDHIS2Image}, Postgres: ImageConfig{Image: defaultPostgresImage},
 	}
 	p := configParser{file: path, at: map[string]ast.Node{}}
 	p.top = p.known(c)
@@ -148,10 +153,16 @@ func (p *configParser) onlyOneLocal(c *Config) error {
 	}
 	if c.Local.URL == "" {
 		c.Local = nil
+		if c.Clinic == nil && p.at["clinic"] != nil {
+			return p.fail(p.at["clinic"], "", "clinic.name is missing")
+		}
 		return nil
 	}
+	if p.at["clinic.android"] == nil {
+		c.Android = nil
+	}
 	for _, name := range []string{"clinic", "dhis2", "postgres"} {
-		if node := p.at[name]; node != nil {
+		if node := p.at[name]; node != nil && !(name == "clinic" && p.onlyAndroid()) {
 			return p.fail(node, "leave out local, or this", "%s is about the kit's own containers, and local names a DHIS2 that runs already", name)
 		}
 	}
@@ -236,7 +247,7 @@ func (p *configParser) mapping(node ast.Node, path string, keys []key) error {
 		}
 	}
 	for _, k := range keys {
-		if k.required && !seen[k.name] {
+		if k.required && !seen[k.name] && !(path == "clinic" && p.onlyAndroid()) {
 			missing := k
 			for path = join(path, k.name); missing.keys != nil; missing = missing.keys[0] {
 				path = join(path, missing.keys[0].name)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/dhis2-fieldkit/fieldkit/snapshot"
 )
 
 const (
@@ -35,6 +37,15 @@ func TestParseConfig(t *testing.T) {
 			Central: CentralConfig{URL: "https://dhis2.example.org"}, Scope: Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all},
 			DHIS2: ImageConfig{"localhost:5000/dhis2/core"}, Postgres: ImageConfig{"postgis/postgis:15-3.3"},
 			Clinic: &ClinicConfig{Name: "kit", Address: netip.MustParseAddr("10.0.0.1"), Port: 8080}}},
+		"tablets of its own containers": {smallest + "clinic: {name: kit, address: 10.0.0.1, android: {dataSync: 1h, encryptDB: false, teiDownload: 500}}\n", Config{Name: "bocas-1",
+			Central: CentralConfig{URL: "https://dhis2.example.org"}, Scope: Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all},
+			DHIS2: dhis2, Postgres: postgres, Clinic: &ClinicConfig{Name: "kit", Address: netip.MustParseAddr("10.0.0.1"), Port: 80},
+			Android: &snapshot.AndroidOverlay{DataSync: "1h", MetadataSync: "1h", SettingDownload: "PER_ORG_UNIT", TrackedEntities: 500, Events: 3000, ReservedValues: 100}}},
+		"tablets of another DHIS2": {smallest + "local: {url: 'http://x'}\nclinic:\n  android:\n    metadataSync: manual\n    allowScreenCapture: true\n    reservedValues: 20\n", Config{Name: "bocas-1",
+			Central: CentralConfig{URL: "https://dhis2.example.org"}, Scope: Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all},
+			Local: &LocalConfig{URL: "http://x"}, Android: &snapshot.AndroidOverlay{
+				DataSync: "30m", MetadataSync: "manual", SettingDownload: "PER_ORG_UNIT", TrackedEntities: 2000, Events: 3000, ReservedValues: 20, EncryptDB: true, AllowScreenCapture: true,
+			}}},
 		"all metadata": {smallest + "metadata: all\n", Config{Name: "bocas-1", Central: CentralConfig{URL: "https://dhis2.example.org"},
 			Scope: Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all, AllMetadata: true}, DHIS2: dhis2, Postgres: postgres}},
 		"passwords made": {smallest + "users: generate\n", Config{Name: "bocas-1", Central: CentralConfig{URL: "https://dhis2.example.org"},
@@ -75,6 +86,10 @@ encrypt: {recipients: [` + recipient + `]}
 				t.Fatal(err)
 			}
 			test.want.Path = "fieldkit.yaml"
+			if test.want.Android == nil && test.want.Local == nil {
+				android := defaultAndroid()
+				test.want.Android = &android
+			}
 			if diff := cmp.Diff(&test.want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Error(diff)
 			}
@@ -133,6 +148,12 @@ func TestParseConfigRefuses(t *testing.T) {
 		"an unknown policy":    {smallest + "conflicts: {default: newest}\n", `f:4:22: hold, local or central is wanted here, not "newest"`, ""},
 		"a policy for nothing": {smallest + "conflicts: {fields: {PHONE: }}\n", "f:4:22: PHONE has no value", ""},
 		"policies as a list":   {smallest + "conflicts: {programs: [local]}\n", "f:4:23: names are wanted here, each with a policy", "as in {PHONE: local}"},
+		"tablets, no clinic":   {smallest + "clinic: {android: {dataSync: 1h}}\n", "f:4:1: clinic.name is missing", ""},
+		"a port beside local":  {smallest + "local: {url: http://x}\nclinic: {port: 80, android: {dataSync: 1h}}\n", "f:5:9: clinic.name is missing", ""},
+		"too often":            {smallest + "clinic: {name: a, address: 10.0.0.1, android: {dataSync: 5m}}\n", `f:4:58: 30m, 1h, 6h, 12h, 24h or manual is wanted here, not "5m"`, ""},
+		"too many numbers":     {smallest + "clinic: {name: a, address: 10.0.0.1, android: {reservedValues: 501}}\n", "f:4:64: not a number that can be used here", "from 1 to 500"},
+		"encrypted, perhaps":   {smallest + "clinic: {name: a, address: 10.0.0.1, android: {encryptDB: 'yes'}}\n", "f:4:59: true or false is wanted here", ""},
+		"no such app setting":  {smallest + "clinic: {name: a, address: 10.0.0.1, android: {datasync: 1h}}\n", `f:4:48: unknown key "datasync" in clinic.android`, `did you mean "dataSync"?`},
 		"no recipients":        {smallest + "encrypt: {recipients: []}\n", "f:4:23: the list is empty", ""},
 	}
 	for name, test := range tests {

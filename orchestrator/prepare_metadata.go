@@ -21,6 +21,11 @@ func (p *preparation) loadMetadata(ctx context.Context, taken *snapshot.Snapshot
 	if err != nil {
 		return err
 	}
+	if overlay := p.kit.config.Android; overlay != nil {
+		if settings, err = settings.WithAndroid(*overlay); err != nil {
+			return err
+		}
+	}
 	changes, err := settings.LoadSystem(ctx, p.local)
 	if err != nil {
 		return err

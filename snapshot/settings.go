@@ -40,7 +40,7 @@ func userSettings() []string {
 
 // androidNamespaces are where the Android Settings app keeps what Capture reads at login, the second one in its
 // first versions.
-func androidNamespaces() []string { return []string{"ANDROID_SETTINGS_APP", "ANDROID_SETTING_APP"} }
+func androidNamespaces() []string { return []string{androidNamespace, oldAndroidNamespace} }
 
 // TakeSettings reads them from central, people's for the users of the metadata. What the account may not read is
 // left out.
