@@ -22,12 +22,13 @@ func addDeparture(ctx context.Context, j *journal.Journal, result *report.Report
 	}
 	for _, no := range receipt.Load.Refused {
 		result.NotLoaded = append(result.NotLoaded, report.Refusal{
-			Reference: report.Reference{Kind: string(no.Kind), UID: no.UID}, Code: no.Code, Reason: no.Reason,
+			Reference: report.Reference{Kind: string(no.Kind), UID: no.UID, Person: no.Person}, Code: no.Code, Reason: no.Reason + no.From(),
 		})
 	}
 	for _, omitted := range receipt.Load.Omitted {
 		result.NotLoaded = append(result.NotLoaded, report.Refusal{
-			Reference: report.Reference{Kind: string(omitted.Kind), UID: omitted.UID}, Field: omitted.Field, Reason: omitted.Reason,
+			Reference: report.Reference{Kind: string(omitted.Kind), UID: omitted.UID, Person: omitted.Person}, Field: omitted.Field,
+			Reason: omitted.Reason + omitted.From(),
 		})
 	}
 	return nil

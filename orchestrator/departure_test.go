@@ -28,7 +28,10 @@ func TestDeparture(t *testing.T) {
 		Warnings: []string{"a list is incomplete"},
 		Load: &snapshot.LoadReceipt{
 			Refused: []snapshot.Refusal{{Kind: merge.TrackedEntity, UID: "Pa000000001", Code: "E1007", Reason: "a value does not fit"}},
-			Omitted: []snapshot.Omission{{Kind: merge.Event, UID: "Ev000000001", Field: "assignedUser", Reason: "nobody of that name"}},
+			Omitted: []snapshot.Omission{{
+				Kind: merge.Event, UID: "Ev000000001", Field: "assignedUser", Reason: "nobody of that name",
+				Whose: snapshot.Whose{Person: "Pa000000001", OrgUnit: "Ou000000001", Date: "2026-05-04"},
+			}},
 		},
 	})
 	if err != nil {
@@ -42,7 +45,7 @@ func TestDeparture(t *testing.T) {
 	}
 	want := []report.Refusal{
 		{Reference: report.Reference{Kind: "trackedEntity", UID: "Pa000000001"}, Code: "E1007", Reason: "a value does not fit"},
-		{Reference: report.Reference{Kind: "event", UID: "Ev000000001"}, Field: "assignedUser", Reason: "nobody of that name"},
+		{Reference: report.Reference{Kind: "event", UID: "Ev000000001", Person: "Pa000000001"}, Field: "assignedUser", Reason: "nobody of that name (org unit Ou000000001, 2026-05-04)"},
 	}
 	if diff := cmp.Diff(want, result.NotLoaded); diff != "" {
 		t.Errorf("not loaded (-want +got):\n%s", diff)

@@ -93,6 +93,19 @@ type Whose struct {
 	Date string `json:"date,omitempty"`
 }
 
+// From is the org unit and the date in brackets, to stand behind a reason; empty where neither is known.
+func (w Whose) From() string {
+	switch {
+	case w.OrgUnit == "" && w.Date == "":
+		return ""
+	case w.Date == "":
+		return " (org unit " + w.OrgUnit + ")"
+	case w.OrgUnit == "":
+		return " (" + w.Date + ")"
+	}
+	return " (org unit " + w.OrgUnit + ", " + w.Date + ")"
+}
+
 // Refusal is an object that the target does not have.
 type Refusal struct {
 	Kind merge.Kind `json:"kind"`
