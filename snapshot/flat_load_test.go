@@ -90,10 +90,7 @@ func (c crowd) write(tb testing.TB, keys *Keys) *Snapshot {
 // loadCrowd loads a crowd and returns the most memory that was in use meanwhile, in bytes.
 func loadCrowd(tb testing.TB, c crowd) uint64 {
 	tb.Helper()
-	keys, _, err := WritingKeys(tb.TempDir(), KeyOptions{Getenv: func(string) string { return "" }, ConfigDirectory: tb.TempDir()})
-	if err != nil {
-		tb.Fatal(err)
-	}
+	keys := flatKeys(tb)
 	s := c.write(tb, keys)
 	server := httptest.NewServer(swallower{})
 	defer server.Close()

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/metrics"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
@@ -30,13 +31,15 @@ func (c crowd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	size, _ := strconv.Atoi(query.Get("pageSize"))
 	page, _ := strconv.Atoi(query.Get("page"))
 	from := (max(1, page) - 1) * size
-	// What has a few fields only is a list of uids.
-	bare := len(query.Get("fields")) < 80
+	// What has no values is a list of uids, or of changes.
+	bare := !strings.Contains(query.Get("fields"), "dataValues")
 	switch r.URL.Path {
 	case "/api/system/info":
 		_, _ = io.WriteString(w, `{"version":"2.42.5.2","serverTimeZoneId":"America/Panama"}`)
 	case "/api/me":
 		_, _ = io.WriteString(w, `{"id":"M5zQapPyTZI","username":"admin"}`)
+	case "/api/programs":
+		_, _ = io.WriteString(w, `{"pager":{"page":1,"pageCount":1},"programs":[{"id":"xIkcI00xjZE"},{"id":"Deay1MNLTQW"}]}`)
 	case "/api/tracker/trackedEntities":
 		list(w, "trackedEntities", from, min(from+size, c.events/eventsEach), func(n int) { patientOf(w, n, bare) })
 	case "/api/tracker/events":
@@ -110,8 +113,9 @@ func heapInUse() uint64 {
 	return samples[0].Value.Uint64() + samples[1].Value.Uint64()
 }
 
-// takeCrowd takes a crowd and returns the most memory that was in use meanwhile, in bytes.
-func takeCrowd(tb testing.TB, c crowd) uint64 {
+// take takes a crowd, with the help of the snapshot before unless that is nil, and returns the snapshot and the most
+// memory that was in use meanwhile, in bytes.
+func (c crowd) take(tb testing.TB, keys *Keys, before *Snapshot) (*Snapshot, uint64) {
 	tb.Helper()
 	server := httptest.NewServer(c)
 	defer server.Close()
@@ -124,11 +128,8 @@ func takeCrowd(tb testing.TB, c crowd) uint64 {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	keys := &Keys{}
-	if keys.recipients, err = ParseRecipients([]string{"age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"}); err != nil {
-		tb.Fatal(err)
-	}
-	w, err := OpenWriter(tb.TempDir(), Taken, keys, c.about(), WriterOptions{Now: testClock()})
+	directory := tb.TempDir()
+	w, err := OpenWriter(directory, Taken, keys, c.about(), WriterOptions{Now: testClock()})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -139,24 +140,53 @@ func takeCrowd(tb testing.TB, c crowd) uint64 {
 	runtime.GC()
 	var most uint64
 	progress := func(Progress) { most = max(most, heapInUse()) }
-	err = Take(tb.Context(), client, w, TakeOptions{Progress: progress, Settled: answers.ForgetRecords})
+	err = Take(tb.Context(), client, w, TakeOptions{Before: before, Progress: progress, Settled: answers.ForgetRecords})
+	if err == nil {
+		err = w.Finish()
+	}
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var taken int64
-	for _, part := range w.Parts() {
-		taken += part.Objects
-	}
-	if err := w.Finish(); err != nil {
+	s, err := Open(directory, keys)
+	if err != nil {
 		tb.Fatal(err)
 	}
+	taken, want := s.manifest.Objects(Taken, Events), int64(c.events)
 	if !c.alone {
-		taken *= eventsEach
+		taken, want = s.manifest.Objects(Taken, TrackedEntities), int64(c.events/eventsEach)
 	}
-	if want := int64(c.events - c.events%eventsEach); taken < want {
-		tb.Fatalf("%d events taken of %d", taken, want)
+	if taken != want {
+		tb.Fatalf("%d taken of %d", taken, want)
+	}
+	return s, most
+}
+
+// takeCrowd is the memory that taking a crowd takes.
+func takeCrowd(tb testing.TB, c crowd) uint64 {
+	tb.Helper()
+	_, most := c.take(tb, flatKeys(tb), nil)
+	return most
+}
+
+// takeCrowdAgain is the memory that taking a crowd takes of which a snapshot is there.
+func takeCrowdAgain(tb testing.TB, c crowd) uint64 {
+	tb.Helper()
+	keys := flatKeys(tb)
+	before, _ := c.take(tb, keys, nil)
+	again, most := c.take(tb, keys, before)
+	if take := again.manifest.Faces[Taken].Take; take == nil || take.Copied[TrackedEntities]+take.Copied[Events] != before.manifest.Objects(Taken, TrackedEntities)+before.manifest.Objects(Taken, Events) {
+		tb.Fatalf("not all were copied: %+v", take)
 	}
 	return most
+}
+
+func flatKeys(tb testing.TB) *Keys {
+	tb.Helper()
+	keys, _, err := WritingKeys(tb.TempDir(), KeyOptions{Getenv: func(string) string { return "" }, ConfigDirectory: tb.TempDir()})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return keys
 }
 
 // flat is how much more memory may be in use for many events than for few, in bytes: a million uids and what the
@@ -183,16 +213,19 @@ func inFlatMemory(t *testing.T, memory func(testing.TB, crowd) uint64, events in
 
 func TestTakeInFlatMemory(t *testing.T) { inFlatMemory(t, takeCrowd, 100_000) }
 
+func TestTakeAgainInFlatMemory(t *testing.T) { inFlatMemory(t, takeCrowdAgain, 100_000) }
+
 func TestSoakTakeMemory(t *testing.T) {
 	if os.Getenv("FIELDKIT_SOAK") == "" {
 		t.Skip("the full number runs with make soak")
 	}
 	inFlatMemory(t, takeCrowd, 1_000_000)
+	inFlatMemory(t, takeCrowdAgain, 1_000_000)
 }
 
 // BenchmarkMemory says how much memory is in use at most while ten thousand events, and a million, are taken and loaded.
 func BenchmarkMemory(b *testing.B) {
-	for name, memory := range map[string]func(testing.TB, crowd) uint64{"take": takeCrowd, "load": loadCrowd} {
+	for name, memory := range map[string]func(testing.TB, crowd) uint64{"take": takeCrowd, "again": takeCrowdAgain, "load": loadCrowd} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				few, many := memory(b, crowd{events: 10_000, alone: true}), memory(b, crowd{events: 1_000_000, alone: true})
