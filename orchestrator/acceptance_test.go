@@ -200,7 +200,7 @@ func (w *world) setUp() {
 	for _, a := range []struct {
 		name, valueType string
 		unique          bool
-	}{{"firstName", "TEXT", false}, {"nationalID", "TEXT", true}, {"birthDate", "DATE", false}, {"phone", "PHONE_NUMBER", false}, {"community", "TEXT", false}} {
+	}{{"firstName", "TEXT", false}, {"nationalID", "TEXT", true}, {"birthDate", "DATE", false}, {"phone", "PHONE_NUMBER", false}, {"community", "TEXT", false}, {"photo", "IMAGE", false}} {
 		w.define("trackedEntityAttributes", a.name, map[string]any{"valueType": a.valueType, "aggregationType": "NONE", "unique": a.unique, "sharing": sharing})
 		attributes = append(attributes, a.name)
 		ofProgram = append(ofProgram, map[string]any{
@@ -211,8 +211,8 @@ func (w *world) setUp() {
 		ofType = append(ofType, map[string]any{"id": w.id("in type " + name), "trackedEntityAttribute": w.ref(name), "searchable": true})
 	}
 	w.define("trackedEntityTypes", "patient", map[string]any{"trackedEntityTypeAttributes": ofType, "sharing": sharing})
-	for _, name := range []string{"weight", "remark", "chlorine"} {
-		valueType := map[string]string{"weight": "NUMBER", "remark": "TEXT", "chlorine": "NUMBER"}[name]
+	for _, name := range []string{"weight", "remark", "wound", "chlorine", "leaflet"} {
+		valueType := map[string]string{"weight": "NUMBER", "remark": "TEXT", "wound": "IMAGE", "chlorine": "NUMBER", "leaflet": "FILE_RESOURCE"}[name]
 		w.define("dataElements", name, map[string]any{"valueType": valueType, "domainType": "TRACKER", "aggregationType": "NONE", "categoryCombo": w.defaultCombo(), "sharing": sharing})
 	}
 	var elements []any
@@ -223,10 +223,12 @@ func (w *world) setUp() {
 	stageElement := func(stage, element string) map[string]any {
 		return map[string]any{"id": w.id(stage + " " + element), "programStage": w.ref(stage), "dataElement": w.ref(element), "compulsory": false}
 	}
+	w.define("dataElements", "sheet", map[string]any{"valueType": "FILE_RESOURCE", "domainType": "AGGREGATE", "aggregationType": "NONE", "categoryCombo": w.defaultCombo(), "sharing": sharing})
+	elements = append(elements, map[string]any{"id": w.id("in form sheet"), "dataElement": w.ref("sheet"), "dataSet": w.ref("form")})
 	w.define("programStages", "visit", map[string]any{
-		"program": w.ref("program"), "repeatable": true, "sharing": sharing, "programStageDataElements": []any{stageElement("visit", "weight"), stageElement("visit", "remark")},
+		"program": w.ref("program"), "repeatable": true, "sharing": sharing, "programStageDataElements": []any{stageElement("visit", "weight"), stageElement("visit", "remark"), stageElement("visit", "wound")},
 	})
-	w.define("programStages", "sample", map[string]any{"program": w.ref("water"), "sharing": sharing, "programStageDataElements": []any{stageElement("sample", "chlorine")}})
+	w.define("programStages", "sample", map[string]any{"program": w.ref("water"), "sharing": sharing, "programStageDataElements": []any{stageElement("sample", "chlorine"), stageElement("sample", "leaflet")}})
 	w.define("programs", "program", map[string]any{
 		"programType": "WITH_REGISTRATION", "trackedEntityType": w.ref("patient"), "categoryCombo": w.defaultCombo(), "accessLevel": "OPEN",
 		"selectEnrollmentDatesInFuture": w.ahead, "selectIncidentDatesInFuture": w.ahead,
@@ -341,10 +343,13 @@ func (w *world) clinicDay() {
 		return p
 	}
 	zoe := w.patient("Zoe", map[string]string{"nationalID": "8-999-9", "phone": "6000-0099"})
-	yara := w.patient("Yara", map[string]string{"nationalID": "8-999-8"})
+	w.upload(w.local, "Yara's face", "image/png", picture(1))
+	w.upload(w.local, "Delia's burn", "image/png", picture(2))
+	yara := w.patient("Yara", map[string]string{"nationalID": "8-999-8", "photo": w.id("Yara's face")})
 	yara.Enrollments[0].Notes = []dhis2api.Note{{Note: w.id("note"), Value: "came on foot"}}
 	visited := w.visit("Delia", "first visit", "62.0")
-	visited.DataValues = append(visited.DataValues, dhis2api.EventDataValue{DataElement: w.id("remark"), Value: "cough"})
+	visited.DataValues = append(visited.DataValues,
+		dhis2api.EventDataValue{DataElement: w.id("remark"), Value: "cough"}, dhis2api.EventDataValue{DataElement: w.id("wound"), Value: w.id("Delia's burn")})
 	visited.Status = "COMPLETED"
 	w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{
 		change("Ana", map[string]string{"phone": "6111-0001"}),
@@ -426,6 +431,11 @@ func (w *world) checkHome(r *report.Report) {
 	if err != nil || len(enrollment.Notes) != 1 || enrollment.Notes[0].Value != "came on foot" {
 		t.Errorf("Yara's enrollment at central: %s, %v", asJSON(enrollment), err)
 	}
+	w.expectFile(dhis2api.FileValue{TrackedEntity: w.id("Yara"), Attribute: w.id("photo"), Program: w.id("program")}, picture(1))
+	w.expectFile(dhis2api.FileValue{Event: w.id("Delia's first visit"), DataElement: w.id("wound")}, picture(2))
+	if want := (report.Files{Home: 2, Bytes: int64(len(picture(1)) + len(picture(2)))}); r.Files != want {
+		t.Errorf("the report has files %+v, want %+v", r.Files, want)
+	}
 	if got := w.formValues(w.central, "202605"); got["cases"] != "5" || got["deaths"] != "1" {
 		t.Errorf("the form at central holds %v", got)
 	}
@@ -451,9 +461,9 @@ func (w *world) checkHome(r *report.Report) {
 	if s.Held != 6 {
 		t.Errorf("%d changes are held, want 6", s.Held)
 	}
-	// Ana's phone, Berta's birth date, Yara with enrollment and visit, Delia's weight, remark and status (with
+	// Ana's phone, Berta's birth date, Yara with enrollment and visit, Delia's weight, remark, wound and status (with
 	// its date), Ana's second visit, the spring, Ana's motherhood, Elena's event, the cases.
-	if want := 12; s.Pushed < want {
+	if want := 13; s.Pushed < want {
 		t.Errorf("%d changes were pushed, want %d at least", s.Pushed, want)
 	}
 	if r.ExitCode() != 4 {

@@ -18,6 +18,7 @@ import (
 // and only makes noise at central. It asks central only when there is a refusal to think over.
 type circumstances struct {
 	central *dhis2api.Client
+	files   *files
 	// metadata fingerprints what central's checks are made of; unique are the unique attributes. Both are
 	// read once a run, when first needed.
 	metadata string
@@ -39,6 +40,13 @@ func (c *circumstances) of(ctx context.Context, v *view, r root, change journal.
 		return "", nil, err
 	}
 	fmt.Fprintln(h, strings.Join(holders, "\n"))
+	if change.Field != "" {
+		file, err := c.files.fingerprint(ctx, change, v.local.faces[r])
+		if err != nil {
+			return "", nil, err
+		}
+		fmt.Fprint(h, file)
+	}
 	return hex.EncodeToString(h.Sum(nil)), holders, nil
 }
 

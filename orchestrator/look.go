@@ -26,6 +26,8 @@ type comparison struct {
 	run                    int
 	// circumstances tells what the answer to an operation depended on, beside what was sent.
 	circumstances *circumstances
+	// files brings home the files that values name.
+	files *files
 	// decisions are what is decided about conflicts; nil: nothing is, and they all stay as they are.
 	decisions *decisions
 	// openDatabase opens the database of the kit's DHIS2; found says how the candidates were found.
@@ -310,6 +312,9 @@ func (c *comparison) place(ctx context.Context, v *view, r root, after *journal.
 	switch after.Verdict {
 	case merge.AlreadyThere:
 		after.State = journal.AlreadyThere
+		if again && before.State == journal.Refused && before.Code == codeFile { // the value is home, its file was not
+			return c.files.prove(ctx, v.records[r], after)
+		}
 	case merge.Conflict:
 		after.State, after.Circumstance = journal.Conflict, circumstanceOf(after.Change, v.records[r])
 	case merge.OutOfScope:

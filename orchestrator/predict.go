@@ -58,8 +58,16 @@ func (s *sender) predictBatch(ctx context.Context, w wave, roots []root) ([]jour
 		return nil, err
 	}
 	open := v.open(w.takes)
+	if err := s.files.assess(ctx, v, open); err != nil {
+		return nil, err
+	}
+	open, held, err := s.files.withhold(ctx, v, open)
+	if err != nil {
+		return nil, err
+	}
+	var refused []journal.Change
 	if len(open) == 0 {
-		return nil, nil
+		return withHeldFiles(refused, held), nil
 	}
 	objects := byObject(open)
 	payload := deletions(objects)
@@ -81,7 +89,6 @@ func (s *sender) predictBatch(ctx context.Context, w wave, roots []root) ([]jour
 	default:
 		a = answerOf(answered, objects)
 	}
-	var refused []journal.Change
 	for _, c := range open {
 		no, named := a.refusals[c.Ref]
 		if !named {
@@ -94,16 +101,32 @@ func (s *sender) predictBatch(ctx context.Context, w wave, roots []root) ([]jour
 		c.State, c.Code, c.Reason, c.Hint = no.state, no.code, no.reason, no.hint
 		refused = append(refused, c)
 	}
-	return refused, nil
+	return withHeldFiles(refused, held), nil
 }
 
-// foretell moves predicted refusals of a plan's report from what is open to what is held.
+// withHeldFiles adds the values that would be held because of their files, but those of objects that are refused.
+func withHeldFiles(refused []journal.Change, held []heldFile) []journal.Change {
+	for _, h := range held {
+		if !h.created || !slices.ContainsFunc(refused, func(c journal.Change) bool { return c.Ref == h.Ref }) {
+			refused = append(refused, h.Change)
+		}
+	}
+	return refused
+}
+
+// foretell moves predicted refusals of a plan's report from what is open to what is held. A value that a created
+// object would go without is a change of its own, which the journal does not have yet.
 func foretell(ctx context.Context, j *journal.Journal, result *report.Report, predicted []journal.Change) error {
 	for _, c := range predicted {
 		if err := addHeld(ctx, j, result, c); err != nil {
 			return err
 		}
 		shift := report.Sums{Open: -1, Held: 1}
+		if rows, err := j.ChangesOf(ctx, c.Ref); err != nil {
+			return err
+		} else if !slices.ContainsFunc(rows, func(row journal.Change) bool { return row.Field == c.Field }) {
+			shift = report.Sums{Total: 1, Held: 1}
+		}
 		result.Sums = result.Sums.Plus(shift)
 		result.ByKind[string(c.Ref.Kind)] = result.ByKind[string(c.Ref.Kind)].Plus(shift)
 	}

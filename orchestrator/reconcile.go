@@ -167,11 +167,12 @@ func (k *Kit) newComparison(ctx context.Context, t *trip, s *snapshot.Snapshot, 
 	k.options.Progress.Step("reading the snapshot")
 	c := &comparison{
 		trip: t, scope: s.Scope(), central: central, local: local, openDatabase: k.openDatabase,
-		centralForm:   snapshot.Canonical{Zone: central.Zone()},
-		localForm:     snapshot.Canonical{Zone: local.Zone()},
-		circumstances: &circumstances{central: central},
-		rules:         rulesOf(s.Scope()),
+		centralForm: snapshot.Canonical{Zone: central.Zone()},
+		localForm:   snapshot.Canonical{Zone: local.Zone()},
+		rules:       rulesOf(s.Scope()),
 	}
+	c.files = &files{comparison: c, standing: map[string]*fileStanding{}, programs: map[string]string{}}
+	c.circumstances = &circumstances{central: central, files: c.files}
 	var err error
 	if c.taken, err = t.readIndex(ctx, takenIndex, s, snapshot.Taken, c.centralForm); err != nil {
 		return nil, wrongKey(err)
@@ -272,6 +273,9 @@ func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time,
 		return nil, err
 	}
 	result.Candidates = c.found
+	if result.Files.Home, result.Files.Bytes, err = c.trip.journal.FilesHome(ctx); err != nil {
+		return nil, err
+	}
 	result.Started, result.Finished = started, k.options.Now()
 	result.Closed = !planOnly && result.Sums.Held == 0 && result.Sums.Open == 0
 	if err := addDeparture(ctx, c.trip.journal, result); err != nil {

@@ -125,13 +125,12 @@ func (s *sender) openRoots(ctx context.Context, w wave) ([]root, error) {
 // alone.
 func (s *sender) sendBatch(ctx context.Context, w wave, roots []root) error {
 	for try := 1; ; try++ {
-		v, err := s.look(ctx, roots)
+		v, open, held, err := s.lookWithFiles(ctx, w, roots)
 		if err != nil {
 			return err
 		}
-		open, err := s.withoutWaiting(ctx, v.open(w.takes))
-		if err != nil || len(open) == 0 {
-			return err
+		if len(open) == 0 {
+			return s.files.hold(ctx, v, held)
 		}
 		objects := byObject(open)
 		if err := s.markSent(ctx, open); err != nil {
@@ -153,7 +152,7 @@ func (s *sender) sendBatch(ctx context.Context, w wave, roots []root) error {
 		var unknown *dhis2api.UnknownOutcomeError
 		switch {
 		case err == nil:
-			return s.verify(ctx, v, objects, a)
+			return s.verify(ctx, v, objects, held, a)
 		case errors.As(err, &unknown) && try < maxTries:
 			continue // the next look settles what arrived and opens what did not
 		case refusedWhole(err) && len(roots) > 1:
@@ -163,12 +162,38 @@ func (s *sender) sendBatch(ctx context.Context, w wave, roots []root) error {
 			}
 			return s.sendBatch(ctx, w, roots[middle:])
 		case refusedWhole(err):
-			return s.verify(ctx, v, objects, refusedAll(objects, err))
+			return s.verify(ctx, v, objects, held, refusedAll(objects, err))
 		}
 		if unknown != nil && ctx.Err() == nil {
 			return &ServerError{Side: Central, URL: s.central.BaseURL(), Err: err, Advice: "run reconcile again: it looks at what arrived before it sends anything"}
 		}
 		return atServer(ctx, Central, s.central.BaseURL(), err)
+	}
+}
+
+// lookWithFiles looks at the roots and brings the files home that their open changes name. Where it brought any it
+// looks again, for that may have taken long: what is sent is made of what central held just before. Values whose files
+// cannot go are held, and not among the open changes.
+func (s *sender) lookWithFiles(ctx context.Context, w wave, roots []root) (*view, []journal.Change, []heldFile, error) {
+	for {
+		v, err := s.look(ctx, roots)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		open, err := s.withoutWaiting(ctx, v.open(w.takes))
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		brought, err := s.files.bring(ctx, v, open, s.progress)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if brought {
+			s.progress.Step("sending " + w.name)
+			continue
+		}
+		open, held, err := s.files.withhold(ctx, v, open)
+		return v, open, held, err
 	}
 }
 
@@ -280,8 +305,8 @@ func (s *sender) markSent(ctx context.Context, open []journal.Change) error {
 	})
 }
 
-// verify reads central back and settles every change that was sent.
-func (s *sender) verify(ctx context.Context, before *view, objects []objectChanges, a *answer) error {
+// verify reads central back and settles every change that was sent, then writes down what was held for its files.
+func (s *sender) verify(ctx context.Context, before *view, objects []objectChanges, held []heldFile, a *answer) error {
 	expected := expectation{}
 	for r, record := range before.records {
 		expected[r] = record.Taken.Objects
@@ -314,7 +339,7 @@ func (s *sender) verify(ctx context.Context, before *view, objects []objectChang
 			return err
 		}
 	}
-	return nil
+	return s.files.hold(ctx, v, held)
 }
 
 // objectsOf are those of the objects that belong to one root.

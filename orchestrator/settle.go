@@ -129,7 +129,7 @@ func (c *comparison) end(ctx context.Context, v *view, r root, record merge.Reco
 	case row.Verb == merge.Delete && !there, row.Verb == merge.Create && there,
 		row.Verb == merge.Update && there && object.Fields[row.Field] == sentValue(*row):
 		row.State, row.Code, row.Reason, row.Hint = journal.Pushed, "", "", ""
-		return nil, nil
+		return nil, c.files.prove(ctx, record, row)
 	case a == nil:
 		row.State = journal.Open
 		return nil, nil

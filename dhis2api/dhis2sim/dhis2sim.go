@@ -32,6 +32,8 @@ type Options struct {
 	Now func() time.Time
 	// Zone is the server's time zone, in which it writes its JSON times; UTC when nil.
 	Zone *time.Location
+	// MaxFile is the largest file that it takes, in bytes (max.file_upload_size); 10,000,000 when zero.
+	MaxFile int
 	// Trouble is told when the database fails a request or a job; nobody is when nil. It may be called from several goroutines.
 	Trouble func(error)
 }
@@ -88,6 +90,9 @@ func emptyServer(options Options) (*Server, error) {
 	}
 	if options.Zone == nil {
 		options.Zone = time.UTC
+	}
+	if options.MaxFile == 0 {
+		options.MaxFile = 10_000_000
 	}
 	var err error
 	s := &Server{

@@ -157,9 +157,6 @@ func storageKey(domain string) string {
 	return strings.Join(words, "") + "/" + id[:8] + "-" + id[8:12] + "-" + id[12:16] + "-" + id[16:20] + "-" + id[20:]
 }
 
-// maxFile is the largest file that DHIS2 takes unless told otherwise, in bytes.
-const maxFile = 10_000_000
-
 // blockedTypes and blockedExtensions are those of files that DHIS2 takes from nobody (FileResourceBlocklist).
 func blockedTypes() []string {
 	return strings.Fields(`text/html text/css text/javascript font/otf application/x-shockwave-flash application/vnd.debian.binary-package
@@ -202,8 +199,8 @@ func (s *Server) uploadFile(w http.ResponseWriter, r *http.Request, caller *acco
 		contentType = "application/octet-stream"
 	}
 	switch extension := strings.ToLower(strings.TrimPrefix(path.Ext(header.Filename), ".")); {
-	case len(content) > maxFile:
-		writeError(w, http.StatusConflict, "", fmt.Sprintf("File size can't be bigger than %d, current file size %d", maxFile, len(content)))
+	case len(content) > s.options.MaxFile:
+		writeError(w, http.StatusConflict, "", fmt.Sprintf("File size can't be bigger than %d, current file size %d", s.options.MaxFile, len(content)))
 		return
 	case slices.Contains(blockedTypes(), strings.ToLower(contentType)), slices.Contains(blockedExtensions(), extension):
 		writeError(w, http.StatusConflict, "E6101", "File type not allowed")

@@ -9,6 +9,7 @@
 //   - A base (merge.Base) is what a later run compares a field with instead of the snapshot: what was pushed and
 //     verified, or, carried over from an earlier trip, what a held change started from.
 //   - A conflict is shown to people under a number, and a decision is what they made of it (see Shown).
+//   - A file is the receipt of a file that values name: what was sent of it, and how far it came.
 //   - A fact is one named value about the trip.
 //
 // The file is SQLite with synchronous=FULL: when a method returns, what it wrote is on the disk. It holds
@@ -141,7 +142,7 @@ func OpenFile(ctx context.Context, path string) (*Journal, error) {
 		return nil, fmt.Errorf("cannot open the journal %s: %w", path, err)
 	}
 	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(ctx, schema+decisionSchema); err != nil {
+	if _, err := db.ExecContext(ctx, schema+decisionSchema+fileSchema); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot open the journal %s: %w", path, err), db.Close())
 	}
 	return &Journal{db: db}, nil

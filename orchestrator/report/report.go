@@ -37,6 +37,9 @@ type Report struct {
 	// Candidates says how this run found what the kit may have changed.
 	Candidates Candidates `json:"candidates"`
 
+	// Files counts the files, such as photographs, that values of the trip name and that are at central.
+	Files Files `json:"files,omitzero"`
+
 	Conflicts []Conflict `json:"conflicts"`
 	Refusals  []Refusal  `json:"refusals"`
 	// Waiting holds what was not sent, or could not be taken, because it depends on something held.
@@ -69,6 +72,16 @@ type Candidates struct {
 	// Records counts them: people, events of programs without registration, relationships, forms.
 	Records int `json:"records"`
 }
+
+// Files counts files: each is at central with its bytes, compared by checksum, and central gives it by the value that
+// names it. Values that are held because of their files are among the refusals.
+type Files struct {
+	Home  int   `json:"home"`
+	Bytes int64 `json:"bytes"`
+}
+
+// MB is their size in millions of bytes.
+func (f Files) MB() float64 { return float64(f.Bytes) / 1e6 }
 
 // Central says which server the trip belongs to.
 type Central struct {

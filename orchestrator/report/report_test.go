@@ -34,6 +34,7 @@ func sample() *Report {
 	r.Finished = time.Date(2026, 11, 24, 18, 2, 40, 0, panama)
 	r.JournalHash = strings.Repeat("4f1c", 16)
 	r.Candidates = Candidates{By: ByComparison, Reason: "it was made anew since the trip began", Records: 512}
+	r.Files = Files{Home: 12, Bytes: 4_260_000}
 	r.Sums = Sums{Total: 1051, Pushed: 1039, AlreadyThere: 3, Held: 7, OutOfScope: 1, Dropped: 1}
 	r.ByKind = map[string]Sums{
 		"trackedEntity": {Total: 502, Pushed: 494, AlreadyThere: 1, Held: 5, OutOfScope: 1, Dropped: 1},
