@@ -53,6 +53,13 @@ func (c *Client) SetUserSetting(ctx context.Context, username, key, value string
 	}, nil)
 }
 
+// DeleteUserSetting makes an account follow the system's setting again.
+func (c *Client) DeleteUserSetting(ctx context.Context, username, key string) error {
+	return c.do(ctx, &request{
+		method: http.MethodDelete, path: "/api/userSettings/" + url.PathEscape(key), query: url.Values{"user": {username}}, repeatable: true,
+	}, nil)
+}
+
 func dataStorePath(parts ...string) string {
 	path := "/api/dataStore"
 	for _, part := range parts {

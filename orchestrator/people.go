@@ -111,11 +111,26 @@ func (p *preparation) noteAccounts(ctx context.Context, metadata snapshot.Metada
 			delete(strangers, user.ID)
 		}
 	}
+	p.recognise(people)
 	for id, one := range strangers {
 		p.accounts.People[id] = &localAccount{Username: one.username, Made: true}
-		p.newcomers = append(p.newcomers, one.username)
 	}
 	return p.kit.writeAccounts(p.accounts)
+}
+
+// recognise finds people whom central made anew under another uid: the kit has them under the name that they kept.
+func (p *preparation) recognise(people []person) {
+	byName := map[string]string{}
+	for id, known := range p.accounts.People {
+		byName[strings.ToLower(known.Username)] = id
+	}
+	for _, one := range people {
+		before := byName[strings.ToLower(one.username)]
+		if p.accounts.People[one.id] == nil && before != "" && !slices.ContainsFunc(people, func(other person) bool { return other.id == before }) {
+			p.accounts.People[one.id] = p.accounts.People[before]
+			delete(p.accounts.People, before)
+		}
+	}
 }
 
 // givePasswords lets people log in on the kit, once their accounts are there, and proves that they can.
@@ -137,7 +152,7 @@ func (p *preparation) givePasswords(ctx context.Context, metadata snapshot.Metad
 		return err
 	}
 	people = slices.DeleteFunc(people, func(one person) bool {
-		return there[strings.ToLower(one.username)] == "" || one.id == me.ID || strings.EqualFold(one.username, me.Username)
+		return there[strings.ToLower(one.username)] == "" || one.id == me.ID || strings.EqualFold(one.username, me.Username) || p.isSyncAccount(one.username)
 	})
 	for _, known := range p.accounts.People {
 		known.Carried, known.Own = false, false
@@ -157,6 +172,11 @@ func (p *preparation) givePasswords(ctx context.Context, metadata snapshot.Metad
 		p.warnAboutPeople(people)
 	}
 	return p.kit.writeAccounts(p.accounts)
+}
+
+// isSyncAccount tells whether a name is that of the account that fieldkit uses at central: nobody works with it.
+func (p *preparation) isSyncAccount(username string) bool {
+	return strings.EqualFold(username, p.about.Account)
 }
 
 // completePeople makes passwords for those who have none, where they are made here. A superuser gets one only
@@ -280,6 +300,10 @@ func (p *preparation) warnAboutPeople(people []person) {
 	}
 	for row := range p.people.rows {
 		username := p.people.entry(row).Username
+		if p.isSyncAccount(username) {
+			p.warn(fmt.Errorf("%s of %s is the account that fieldkit uses at central: it gets no password on the kit", username, p.people.path))
+			continue
+		}
 		if p.kit.config.Users.File != "" && !slices.ContainsFunc(people, func(one person) bool { return strings.EqualFold(one.username, username) }) {
 			p.warn(fmt.Errorf("%s of %s has no account at central that works in the scope", username, p.people.path))
 		}

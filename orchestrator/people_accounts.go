@@ -34,6 +34,9 @@ type localAccount struct {
 	// Seal is of the password that stood in the people file at the last prepare, see sealPassword; "" when none
 	// did. Another one in the file is one that somebody means to be set.
 	Seal string `json:"seal,omitempty"`
+	// Settings are what prepare set for this person on the account that it made: language and the like; nil as long
+	// as it did not.
+	Settings map[string]string `json:"settings"`
 	// Carried: the last prepare brought this person, with a password of the people file. Own: he does not log
 	// in with it.
 	Carried bool `json:"carried,omitempty"`

@@ -142,8 +142,6 @@ type preparation struct {
 	// people are the passwords of fieldkit.yaml, nil without; accounts what became of them on the kit.
 	people   *roster
 	accounts *localAccounts
-	// newcomers are the usernames of those whose accounts this run makes on the kit.
-	newcomers []string
 	// beforeLoad is the mark of the kit's database before this run's load; nil without access.
 	beforeLoad *dhis2db.Mark
 }

@@ -619,6 +619,13 @@ func (w againWorld) blindAccount() {
 	if w.shown(w.local, "users", "lidia") == nil || w.shown(w.local, "userRoles", "staff") == nil {
 		w.t.Error("an account that may not see people has removed them")
 	}
+	// It may see them again, and itself among them: nobody works with it, so it gets no card.
+	w.edit("userRoles", "reader", func(role map[string]any) { role["authorities"] = append(role["authorities"].([]any), "F_USER_VIEW") })
+	w.local = w.connect(orchestrator.Local, w.local.BaseURL())
+	receipt = w.again()
+	if _, card := w.peopleFile()[w.username("sync")]; card || receipt.People.Ready != 3 || w.shown(w.local, "users", "sync") == nil {
+		w.t.Errorf("the account that fieldkit uses at central has a password on the kit: %s", asJSON(receipt.People))
+	}
 }
 
 func (w againWorld) dataKeeps() {

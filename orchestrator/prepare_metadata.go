@@ -56,7 +56,26 @@ func (p *preparation) loadMetadata(ctx context.Context, taken *snapshot.Snapshot
 	if err := p.givePasswords(ctx, metadata); err != nil {
 		return err
 	}
-	return settings.LoadUsers(ctx, p.local, p.newcomers)
+	return p.loadUserSettings(ctx, settings, metadata)
+}
+
+// loadUserSettings keeps people's own settings in step with central's, on the accounts that prepare made. What
+// somebody set on the kit stays.
+func (p *preparation) loadUserSettings(ctx context.Context, settings *snapshot.Settings, metadata snapshot.Metadata) error {
+	people, err := peopleOf(metadata, p.kit.options.Now())
+	if err != nil {
+		return err
+	}
+	for _, one := range people {
+		known := p.accounts.People[one.id]
+		if known == nil || !known.Made {
+			continue
+		}
+		if known.Settings, err = settings.LoadUser(ctx, p.local, one.username, known.Settings); err != nil {
+			return err
+		}
+	}
+	return p.kit.writeAccounts(p.accounts)
 }
 
 // removeMetadata takes from local what earlier trips brought and this one does not need, once nothing that is

@@ -148,16 +148,39 @@ func (s *Settings) LoadSystem(ctx context.Context, local *dhis2api.Client) ([]Se
 	return changes, nil
 }
 
-// LoadUsers gives people the settings that they have at central: only those named, for whoever works on the kit
-// already has set it as he likes.
-func (s *Settings) LoadUsers(ctx context.Context, local *dhis2api.Client, usernames []string) error {
-	for _, username := range usernames {
-		for _, key := range slices.Sorted(maps.Keys(s.Users[username])) {
-			err := local.SetUserSetting(ctx, username, key, s.Users[username][key])
-			if err != nil && !isRefused(err) { // refused where the kit did not take the user
-				return fmt.Errorf("setting %s of %s: %w", key, username, err)
-			}
+// LoadUser gives somebody on the target the settings that he has at central, and returns what he has been given so
+// far. Given is what the call before returned; nil where this is the first, on an account that was just made.
+// Whatever differs from what he was given he has set himself, and keeps.
+func (s *Settings) LoadUser(ctx context.Context, local *dhis2api.Client, username string, given map[string]string) (map[string]string, error) {
+	now := maps.Clone(given)
+	if now == nil {
+		now = map[string]string{}
+	}
+	there, err := local.UserSettings(ctx, username)
+	if isRefused(err) { // the target did not take the user
+		return now, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("settings of %s: %w", username, err)
+	}
+	has := settingTexts(there, userSettings())
+	for _, key := range userSettings() {
+		want := s.Users[username][key]
+		switch {
+		case given != nil && has[key] != given[key] && has[key] != want:
+			continue
+		case has[key] == want || given == nil && want == "":
+		case want == "":
+			err = local.DeleteUserSetting(ctx, username, key)
+		default:
+			err = local.SetUserSetting(ctx, username, key, want)
+		}
+		if err != nil && !isRefused(err) {
+			return nil, fmt.Errorf("setting %s of %s: %w", key, username, err)
+		}
+		if now[key] = want; want == "" {
+			delete(now, key)
 		}
 	}
-	return nil
+	return now, nil
 }

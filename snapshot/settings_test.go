@@ -61,12 +61,34 @@ func TestSettings(t *testing.T) {
 	if _, err := LoadMetadata(t.Context(), local, metadata, scope, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := settings.LoadUsers(t.Context(), local, []string{"triage1"}); err != nil {
+	reads := func(want string) {
+		t.Helper()
+		own, err := local.UserSettings(t.Context(), "triage1")
+		if err != nil || own["keyUiLocale"] != want {
+			t.Errorf("triage1 reads %v, want %s: %v", own["keyUiLocale"], want, err)
+		}
+	}
+	given, err := settings.LoadUser(t.Context(), local, "triage1", nil)
+	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := local.UserSettings(t.Context(), "triage1")
-	if err != nil || own["keyUiLocale"] != "fr" {
-		t.Errorf("triage1 reads %v: %v", own["keyUiLocale"], err)
+	reads("fr")
+	// Central's changes follow, as long as he has not chosen for himself.
+	settings.Users["triage1"]["keyUiLocale"] = "pt"
+	if given, err = settings.LoadUser(t.Context(), local, "triage1", given); err != nil {
+		t.Fatal(err)
+	}
+	reads("pt")
+	if err := local.SetUserSetting(t.Context(), "triage1", "keyUiLocale", "es"); err != nil {
+		t.Fatal(err)
+	}
+	settings.Users["triage1"]["keyUiLocale"] = "fr"
+	if given, err = settings.LoadUser(t.Context(), local, "triage1", given); err != nil {
+		t.Fatal(err)
+	}
+	reads("es")
+	if given["keyUiLocale"] != "pt" {
+		t.Errorf("what he was given: %v", given)
 	}
 	var got map[string]any
 	if err := local.DataStoreGet(t.Context(), "ANDROID_SETTINGS_APP", "generalSettings", &got); err != nil {

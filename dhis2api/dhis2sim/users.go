@@ -27,6 +27,11 @@ func (s *Server) userRoutes() {
 		_, _ = io.WriteString(w, scalar(s.settingsOf(caller)[r.PathValue("key")]))
 	})
 	s.handle("POST /api/userSettings/{key}", s.setUserSetting)
+	s.handle("DELETE /api/userSettings/{key}", func(w http.ResponseWriter, r *http.Request, caller *account) {
+		delete(s.userValues[s.settingsOwner(r, caller).uid], r.PathValue("key"))
+		s.changed.note(userValuesCollection)
+		w.WriteHeader(http.StatusNoContent)
+	})
 	s.handle("POST /api/users/{uid}/disabled", func(w http.ResponseWriter, r *http.Request, caller *account) { s.disable(w, r, caller, true) })
 	s.handle("POST /api/users/{uid}/enabled", func(w http.ResponseWriter, r *http.Request, caller *account) { s.disable(w, r, caller, false) })
 	for _, path := range []string{"/api/apiToken", "/api/apiTokens"} {
