@@ -160,7 +160,15 @@ func (s stream[T]) takeChanges(ctx context.Context, cursor string) error {
 
 // list reads the marks of the whole stream, and says how many pages that took.
 func (s stream[T]) list(ctx context.Context) (listed stamps, pages int, err error) {
-	for page, err := range s.question.changes(ctx, dhis2api.Paging{PageSize: changePage}) {
+	// As many as there were and some more: a list that grows is for moments there twice.
+	expected := int64(changePage)
+	for _, kind := range []Kind{s.kind, Beyond} {
+		for _, part := range s.taking.before.parts(kind, s.subject) {
+			expected += part.Objects
+		}
+	}
+	listed = make(stamps, 0, expected+expected/8)
+	for page, err := range s.question.changes(ctx, dhis2api.Paging{PageSize: changePage, Page: 1}) {
 		if err != nil {
 			return nil, 0, err
 		}
