@@ -38,6 +38,7 @@ func secondPrepares() map[string]func(againWorld) {
 		"a code and a name go from one object to another":     againWorld.namesChangeHands,
 		"somebody is made anew under another uid":             againWorld.madeAnew,
 		"an account that lost its rights removes nobody":      againWorld.blindAccount,
+		"what left with its patients comes back with them":    againWorld.patientsComeAndGo,
 		"what has data on the kit is hidden, and shown again": againWorld.dataKeeps,
 	}
 }
@@ -625,6 +626,57 @@ func (w againWorld) blindAccount() {
 	receipt = w.again()
 	if _, card := w.peopleFile()[w.username("sync")]; card || receipt.People.Ready != 3 || w.shown(w.local, "users", "sync") == nil {
 		w.t.Errorf("the account that fieldkit uses at central has a password on the kit: %s", asJSON(receipt.People))
+	}
+}
+
+func (w againWorld) patientsComeAndGo() {
+	bitten := func(name, unit string) *dhis2api.TrackedEntity {
+		return &dhis2api.TrackedEntity{
+			TrackedEntity: w.id(name), TrackedEntityType: w.id("patient"), OrgUnit: w.id(unit),
+			Attributes: []dhis2api.Attribute{{Attribute: w.id("village"), Value: "Soloy"}},
+			Enrollments: []*dhis2api.Enrollment{{
+				Enrollment: w.id(name + "'s bites"), TrackedEntity: w.id(name), Program: w.id("vector"), OrgUnit: w.id(unit), Status: "ACTIVE",
+				EnrolledAt: "2026-05-04", OccurredAt: "2026-05-04", Events: []*dhis2api.Event{{
+					Event: w.id(name + "'s bite"), Program: w.id("vector"), ProgramStage: w.id("bite"), OrgUnit: w.id(unit), Status: "COMPLETED", OccurredAt: "2026-05-04",
+					DataValues: []dhis2api.EventDataValue{{DataElement: w.id("bites"), Value: "7"}, {DataElement: w.id("disease"), Value: "ACC_malaria_" + w.id("run")}},
+				}},
+			}},
+		}
+	}
+	w.send(w.central, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{bitten("Ana", "soloy"), bitten("Berta", "cerro")}}, "")
+	there := func(wanted bool, names ...string) {
+		w.t.Helper()
+		w.local = w.connect(orchestrator.Local, w.local.BaseURL())
+		for _, name := range names {
+			_, err := w.local.TrackedEntity(w.t.Context(), w.id(name), dhis2api.Lookup{})
+			if err != nil && !dhis2api.NotFound(err) {
+				w.t.Fatal(err)
+			}
+			if is := err == nil; is != wanted {
+				w.t.Errorf("%s is on the kit: %v", name, is)
+			}
+		}
+	}
+	for range 2 {
+		w.programs = []string{"program", "water", "vector"}
+		w.scope()
+		receipt := w.again()
+		there(true, "Ana", "Berta")
+		if !receipt.Verified {
+			w.t.Errorf("not all arrived: %s", asJSON(receipt))
+		}
+		w.units = []string{"soloy"}
+		w.scope()
+		w.again()
+		there(true, "Ana")
+		there(false, "Berta")
+		w.gone("organisationUnits", "cerro")
+		w.units, w.programs = []string{"villages"}, []string{"program", "water"}
+		w.scope()
+		w.again()
+		there(false, "Ana", "Berta")
+		w.gone("programs", "vector")
+		w.gone("options", "malaria")
 	}
 }
 
