@@ -26,6 +26,8 @@ type loader struct {
 	empty map[string]bool
 	// strict: the account is no superuser.
 	strict bool
+	// bending: one batch at a time bends the target's rules.
+	bending sync.Mutex
 
 	// mutex guards what is learned on the way: which org units and users the target has.
 	mutex sync.Mutex

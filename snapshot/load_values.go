@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,13 +94,12 @@ func (v *valueBatch) loadValues(ctx context.Context) error {
 		return err
 	}
 	if len(report.Conflicts) > 0 {
-		// Locked or closed periods are no reason to leave history out: superusers may force it.
-		force := valueOptions()
-		force.Force = true
-		if report, err = v.send(ctx, v.conflicting(report), force); err != nil {
+		if err := v.force(ctx, v.conflicting(report)); err != nil {
 			return err
 		}
-		v.note(report)
+		if err := v.bend(ctx); err != nil {
+			return err
+		}
 	}
 	if err := v.readBack(ctx); err != nil {
 		return err
@@ -125,7 +125,7 @@ func (v *valueBatch) conflicting(report *dhis2api.DataValueReport) []*dhis2api.D
 	seen := map[int]bool{}
 	for _, conflict := range report.Conflicts {
 		if len(conflict.Indexes) == 0 {
-			return v.values
+			return slices.Clone(v.values)
 		}
 		for _, index := range conflict.Indexes {
 			if index >= 0 && index < len(v.values) && !seen[index] {
@@ -137,12 +137,46 @@ func (v *valueBatch) conflicting(report *dhis2api.DataValueReport) []*dhis2api.D
 	return values
 }
 
-// note keeps the reasons of conflicts by the objects that they name.
-func (v *valueBatch) note(report *dhis2api.DataValueReport) {
+// force sends refused values once more: locked or closed periods are no reason to leave history out, and superusers
+// may force it. For one value that does not belong to its data set DHIS2 2.43 refuses them all (E8020 to E8025): then
+// it is found by halves.
+func (v *valueBatch) force(ctx context.Context, values []*dhis2api.DataValue) error {
+	options := valueOptions()
+	options.Force = true
+	report, err := v.send(ctx, values, options)
+	if err != nil {
+		return err
+	}
+	many := func(conflict dhis2api.DataValueConflict) bool { return len(conflict.Indexes) != 1 }
+	if len(values) == 1 || report.Imported+report.Updated > 0 || !slices.ContainsFunc(report.Conflicts, many) {
+		v.note(report, values)
+		return nil
+	}
+	slices.SortFunc(values, func(a, b *dhis2api.DataValue) int {
+		return cmp.Or(cmp.Compare(a.OrgUnit, b.OrgUnit), cmp.Compare(a.Period, b.Period), cmp.Compare(a.DataElement, b.DataElement))
+	})
+	half := len(values) / 2
+	if err := v.force(ctx, values[:half:half]); err != nil {
+		return err
+	}
+	return v.force(ctx, values[half:])
+}
+
+// note keeps the reasons of conflicts by the values, or else by the objects, that they name.
+func (v *valueBatch) note(report *dhis2api.DataValueReport, values []*dhis2api.DataValue) {
 	for _, conflict := range report.Conflicts {
-		reason := Refusal{Kind: merge.DataValue, Code: conflict.Code, Reason: conflict.Message}
-		if reason.Reason == "" {
-			reason.Reason, _ = dhis2api.Explain(conflict.Code, nil)
+		reason := Refusal{Kind: merge.DataValue, Code: conflict.Code}
+		if reason.Reason, _ = dhis2api.Explain(conflict.Code, nil); dhis2api.ClassOf(conflict.Code) == dhis2api.ClassUnclassified {
+			reason.Reason = cmp.Or(conflict.Message, reason.Reason)
+		}
+		for _, index := range conflict.Indexes {
+			if index >= 0 && index < len(values) {
+				v.reasons[DataValueRef(values[index]).UID] = reason
+			}
+		}
+		if len(values) == 1 {
+			v.reasons[DataValueRef(values[0]).UID] = reason
+			continue
 		}
 		for _, uid := range conflict.Objects {
 			v.reasons[uid] = reason
@@ -225,7 +259,7 @@ func (v *valueBatch) readBack(ctx context.Context) error {
 
 func (v *valueBatch) refusal(ref merge.Ref, taken *dhis2api.DataValue) Refusal {
 	from := Whose{OrgUnit: taken.OrgUnit, Date: taken.Period}
-	for _, uid := range []string{taken.DataElement, taken.Period, taken.OrgUnit, taken.CategoryOptionCombo, taken.AttributeOptionCombo, ""} {
+	for _, uid := range []string{DataValueRef(v.payload.dataValue(taken)).UID, taken.DataElement, taken.Period, taken.OrgUnit, taken.CategoryOptionCombo, taken.AttributeOptionCombo, ""} {
 		if reason, there := v.reasons[uid]; there {
 			reason.UID, reason.Whose = ref.UID, from
 			return reason
