@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -120,49 +121,67 @@ func eachVersion(t *testing.T, run func(t *testing.T, version string)) {
 func TestFiles(t *testing.T) {
 	eachVersion(t, func(t *testing.T, version string) {
 		central, _, w := pair(t, version)
-		w.inTheField()
-		leaflet := bytes.Repeat([]byte("%PDF leaflet "), 5000)
-		for i, name := range []string{"Ana's face", "Zoe's face", "Zoe's wound", "Berta's new face"} {
-			w.upload(w.local, name, "image/png", picture(uint8(i+20)))
-		}
-		w.upload(w.local, "leaflet of the spring", "application/pdf", leaflet)
-		w.upload(w.local, "sheet of May", "application/pdf", leaflet)
-		zoe := w.patient("Zoe", map[string]string{"phone": "6000-0099", "photo": w.id("Zoe's face")})
-		visit := zoe.Enrollments[0].Events[0]
-		visit.DataValues = append(visit.DataValues, dhis2api.EventDataValue{DataElement: w.id("wound"), Value: w.id("Zoe's wound")})
-		w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{
-			zoe, w.changed("Ana", "photo", w.id("Ana's face")), w.changed("Berta", "photo", w.id("Berta's new face")),
-		}, Events: []*dhis2api.Event{{
-			Event: w.id("spring"), Program: w.id("water"), ProgramStage: w.id("sample"), OrgUnit: w.id("cerro"), Status: "COMPLETED", OccurredAt: "2026-05-05",
-			DataValues: []dhis2api.EventDataValue{{DataElement: w.id("leaflet"), Value: w.id("leaflet of the spring")}},
-		}}}, "")
-		if _, err := w.local.ImportDataValues(t.Context(), dhis2api.DataValueSet{DataValues: []*dhis2api.DataValue{w.sheet(w.id("sheet of May"))}}, dhis2api.DataValueImportOptions{}); err != nil {
-			t.Fatal(err)
-		}
-
-		before := central.Requests()["POST /api/fileResources"]
-		planned := w.reconcile(true)
-		if sent := central.Requests()["POST /api/fileResources"] - before; sent != 0 || planned.Sums.Held != 0 {
-			t.Errorf("--plan sent %d files and foretells %s", sent, asJSON(planned))
-		}
-		r := w.reconcile(false)
-		if r.ExitCode() != 0 || r.Sums.Pushed != planned.Sums.Open {
-			t.Errorf("not all is home: %s", asJSON(r))
-		}
-		w.expectFile(w.photoOf("Ana"), picture(20))
-		w.expectFile(w.photoOf("Zoe"), picture(21))
-		w.expectFile(dhis2api.FileValue{Event: visit.Event, DataElement: w.id("wound")}, picture(22))
-		w.expectFile(w.photoOf("Berta"), picture(23))
-		w.expectFile(dhis2api.FileValue{Event: w.id("spring"), DataElement: w.id("leaflet")}, leaflet)
-		w.expectFile(dhis2api.FileValue{DataValue: w.sheet("")}, leaflet)
-		if _, err := w.central.File(t.Context(), w.id("Berta's face")); err != nil {
-			t.Errorf("the file that was replaced: %v; it is central's to remove", err)
-		}
-		w.settled(r)
-		if sent := central.Requests()["POST /api/fileResources"] - before; sent != 6 || r.Files.Home != 6 {
-			t.Errorf("six files were sent in %d requests, and %d are home", sent, r.Files.Home)
-		}
+		filesComeHome(t, w, func() int { return central.Requests()["POST /api/fileResources"] })
 	})
+}
+
+// TestAcceptanceFiles is TestFiles on the servers of the acceptance suite.
+func TestAcceptanceFiles(t *testing.T) {
+	central := os.Getenv("FIELDKIT_ACCEPTANCE_CENTRAL")
+	if central == "" {
+		t.Skip("no servers are named")
+	}
+	w := newWorld(t, central, os.Getenv("FIELDKIT_ACCEPTANCE_LOCAL"), os.Getenv("FIELDKIT_ACCEPTANCE_LOCAL_DATABASE"))
+	filesComeHome(t, w, nil)
+}
+
+// filesComeHome plays a day with files; uploads counts those that central has seen, nil where nobody can.
+func filesComeHome(t *testing.T, w *world, uploads func() int) {
+	if uploads == nil {
+		uploads = func() int { return 0 }
+	}
+	w.inTheField()
+	leaflet := bytes.Repeat([]byte("%PDF leaflet "), 5000)
+	for i, name := range []string{"Ana's face", "Zoe's face", "Zoe's wound", "Berta's new face"} {
+		w.upload(w.local, name, "image/png", picture(uint8(i+20)))
+	}
+	w.upload(w.local, "leaflet of the spring", "application/pdf", leaflet)
+	w.upload(w.local, "sheet of May", "application/pdf", leaflet)
+	zoe := w.patient("Zoe", map[string]string{"phone": "6000-0099", "photo": w.id("Zoe's face")})
+	visit := zoe.Enrollments[0].Events[0]
+	visit.DataValues = append(visit.DataValues, dhis2api.EventDataValue{DataElement: w.id("wound"), Value: w.id("Zoe's wound")})
+	w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{
+		zoe, w.changed("Ana", "photo", w.id("Ana's face")), w.changed("Berta", "photo", w.id("Berta's new face")),
+	}, Events: []*dhis2api.Event{{
+		Event: w.id("spring"), Program: w.id("water"), ProgramStage: w.id("sample"), OrgUnit: w.id("cerro"), Status: "COMPLETED", OccurredAt: "2026-05-05",
+		DataValues: []dhis2api.EventDataValue{{DataElement: w.id("leaflet"), Value: w.id("leaflet of the spring")}},
+	}}}, "")
+	if _, err := w.local.ImportDataValues(t.Context(), dhis2api.DataValueSet{DataValues: []*dhis2api.DataValue{w.sheet(w.id("sheet of May"))}}, dhis2api.DataValueImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+
+	before := uploads()
+	planned := w.reconcile(true)
+	if sent := uploads() - before; sent != 0 || planned.Sums.Held != 0 {
+		t.Errorf("--plan sent %d files and foretells %s", sent, asJSON(planned))
+	}
+	r := w.reconcile(false)
+	if r.ExitCode() != 0 || r.Sums.Pushed != planned.Sums.Open {
+		t.Errorf("not all is home: %s", asJSON(r))
+	}
+	w.expectFile(w.photoOf("Ana"), picture(20))
+	w.expectFile(w.photoOf("Zoe"), picture(21))
+	w.expectFile(dhis2api.FileValue{Event: visit.Event, DataElement: w.id("wound")}, picture(22))
+	w.expectFile(w.photoOf("Berta"), picture(23))
+	w.expectFile(dhis2api.FileValue{Event: w.id("spring"), DataElement: w.id("leaflet")}, leaflet)
+	w.expectFile(dhis2api.FileValue{DataValue: w.sheet("")}, leaflet)
+	if _, err := w.central.File(t.Context(), w.id("Berta's face")); err != nil {
+		t.Errorf("the file that was replaced: %v; it is central's to remove", err)
+	}
+	w.settled(r)
+	if sent := uploads() - before; before > 0 && sent != 6 || r.Files.Home != 6 {
+		t.Errorf("six files were sent in %d requests, and %d are home", sent, r.Files.Home)
+	}
 }
 
 // TestFilesHeld: a file that cannot go holds back the value that names it, and nothing else.
