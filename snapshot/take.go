@@ -115,6 +115,7 @@ func Take(ctx context.Context, source *dhis2api.Client, w *Writer, o TakeOptions
 	if err := t.recall(ctx); err != nil {
 		return fmt.Errorf("cannot go on with the snapshot: %w", err)
 	}
+	t.receipts = len(w.history)
 	for _, program := range w.Scope().Programs {
 		var err error
 		if program.Registers() {
@@ -139,11 +140,13 @@ func Take(ctx context.Context, source *dhis2api.Client, w *Writer, o TakeOptions
 	return nil
 }
 
-// settle ends a stream.
+// settle ends a stream. One that an earlier run has ended settles nothing: what was asked for since may belong to the
+// next.
 func (t *taking) settle(err error) error {
-	if err != nil || t.options.Settled == nil {
+	if err != nil || t.options.Settled == nil || len(t.w.history) == t.receipts {
 		return err
 	}
+	t.receipts = len(t.w.history)
 	return t.options.Settled()
 }
 
@@ -180,6 +183,8 @@ type taking struct {
 	mentions *mentions
 	// before is nil where everything is asked for.
 	before *before
+	// receipts is how many there were when a stream ended last.
+	receipts int
 }
 
 // recall learns from the parts of earlier runs what is written already.
