@@ -195,7 +195,7 @@ func (p *preparation) begin(ctx context.Context) error {
 		return err
 	case latest.state != tripReady && latest.state != tripClosed && !p.elsewhere:
 		p.trip = latest
-		return nil
+		return p.overtaken(ctx)
 	}
 	if err := p.confirm(ctx, fmt.Sprintf("load central's data anew into %s", p.local.BaseURL())); err != nil {
 		return errors.Join(err, latest.close())
@@ -234,10 +234,16 @@ func (p *preparation) run(ctx context.Context) (*PrepareReceipt, error) {
 	if err := p.take(ctx); err != nil {
 		return nil, atServer(ctx, Central, p.central.BaseURL(), err)
 	}
+	if err := p.reserveNumbers(ctx); err != nil {
+		return nil, atServer(ctx, Central, p.central.BaseURL(), err)
+	}
 	if err := p.askLockOuts(ctx); err != nil {
 		return nil, atServer(ctx, Local, p.local.BaseURL(), err)
 	}
 	if err := p.load(ctx); err != nil {
+		return nil, atServer(ctx, Local, p.local.BaseURL(), err)
+	}
+	if err := p.seedNumbers(ctx); err != nil {
 		return nil, atServer(ctx, Local, p.local.BaseURL(), err)
 	}
 	if err := p.removeMetadata(ctx); err != nil {

@@ -7,10 +7,25 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 
 	"github.com/dhis2-fieldkit/fieldkit/snapshot"
 )
+
+// overtaken gives up what an interrupted prepare took, where reconcile has changed it at central since. Nothing of it
+// was loaded: else reconcile would have had no trip to bring home.
+func (p *preparation) overtaken(ctx context.Context) error {
+	by, err := p.trip.journal.Fact(ctx, factOvertaken)
+	if err != nil || by == "" {
+		return err
+	}
+	p.kit.options.Progress.Note(fmt.Sprintf("beginning trip %s again: reconcile brought trip %s home since", p.trip.id, by))
+	if err := errors.Join(os.RemoveAll(p.trip.snapshotDir()), p.trip.forgetMark(ctx)); err != nil {
+		return err
+	}
+	return p.trip.journal.SetFact(ctx, factOvertaken, "")
+}
 
 // take writes the taken face, unless an earlier run did.
 func (p *preparation) take(ctx context.Context) error {

@@ -52,6 +52,8 @@ func (k *Kit) reconcile(ctx context.Context, t *trip, options ReconcileOptions) 
 	mode := "reconcile"
 	if options.PlanOnly {
 		mode = "plan"
+	} else if err := k.overtake(ctx, t); err != nil {
+		return nil, err
 	}
 	if c.run, err = t.journal.BeginRun(ctx, mode, started); err != nil {
 		return nil, err

@@ -152,10 +152,11 @@ func (k *Kit) tripBefore(ctx context.Context, id string) (*trip, error) {
 	return nil, nil
 }
 
-// readyTrip opens the kit's latest trip for going home with it. The error is ErrNoSnapshot when there is none,
-// or when its prepare has not come to its end.
+// readyTrip opens the trip that the kit holds, for going home with it: the latest, or the one before as long as
+// prepare has only begun and loaded nothing. The error is ErrNoSnapshot when there is none, or when its prepare has
+// not come to its end.
 func (k *Kit) readyTrip(ctx context.Context) (*trip, error) {
-	t, err := k.latestTrip(ctx)
+	t, err := k.presentTrip(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +165,22 @@ func (k *Kit) readyTrip(ctx context.Context) (*trip, error) {
 		return nil, errors.Join(err, t.close())
 	}
 	return t, nil
+}
+
+// factOvertaken is set on a trip of which prepare took central's data before reconcile changed them there.
+const factOvertaken = "overtaken"
+
+// overtake notes that what a later prepare than the trip's has taken is out of date: what reconcile brings home now
+// is not in it.
+func (k *Kit) overtake(ctx context.Context, t *trip) error {
+	latest, err := k.latestTrip(ctx)
+	if err != nil {
+		return err
+	}
+	if latest.id != t.id {
+		err = latest.journal.SetFact(ctx, factOvertaken, t.id)
+	}
+	return errors.Join(err, latest.close())
 }
 
 func (k *Kit) openTrip(ctx context.Context, id string) (*trip, error) {

@@ -61,7 +61,7 @@ func (c *call) acceptLockOuts(ctx context.Context, found []orchestrator.LockOut)
 		return nil
 	}
 	refused := orchestrator.WithHint(fmt.Errorf("%d changes of metadata would make the kit refuse what tablets have not sent yet: %w", len(found), orchestrator.ErrLockOuts),
-		"let all tablets send, bring it home by `fieldkit reconcile`, and prepare again; or `fieldkit prepare --%s`", acceptLockOutsFlag)
+		"let all tablets send to the kit (`fieldkit up`), bring it home by `fieldkit reconcile`, then `fieldkit prepare --%s`", acceptLockOutsFlag)
 	if !c.Terminal {
 		return refused
 	}
