@@ -1,6 +1,7 @@
 package dhis2api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -290,6 +291,52 @@ func TestFilesUpAndDown(t *testing.T) {
 		}
 		body.Close()
 	}
+}
+
+// TestUploadPassesThrough: the server has the first half of a file before the second is there.
+func TestUploadPassesThrough(t *testing.T) {
+	const half = 1 << 20
+	arrived := make(chan struct{})
+	c := connect(t, "2.42.5.2", func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength < 2*half {
+			t.Errorf("the request says that it is %d bytes long", r.ContentLength)
+		}
+		if _, err := io.CopyN(io.Discard, r.Body, half); err != nil {
+			t.Error(err)
+		}
+		close(arrived)
+		rest, err := io.Copy(io.Discard, r.Body)
+		if err != nil || rest < half {
+			t.Errorf("%d bytes more, %v", rest, err)
+		}
+		answerJSON(w, 202, map[string]any{"response": map[string]any{"fileResource": map[string]any{"id": uidOf(1), "contentLength": 2 * half}}})
+	}, Options{})
+	closed := make(chan struct{})
+	_, err := c.Upload(t.Context(), FileUpload{UID: uidOf(1), Name: "film.mp4", Length: 2 * half, Open: func() (io.ReadCloser, error) {
+		second := readerFunc(func(p []byte) (int, error) {
+			<-arrived
+			return len(p), nil
+		})
+		return closing{io.MultiReader(bytes.NewReader(make([]byte, half)), io.LimitReader(second, half)), func() { close(closed) }}, nil
+	}})
+	if err != nil {
+		t.Error(err)
+	}
+	<-closed // what was opened for sending
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+type closing struct {
+	io.Reader
+	close func()
+}
+
+func (c closing) Close() error {
+	c.close()
+	return nil
 }
 
 func TestDownloadThatIsCutSaysSo(t *testing.T) {
