@@ -234,16 +234,10 @@ func (p *preparation) run(ctx context.Context) (*PrepareReceipt, error) {
 	if err := p.take(ctx); err != nil {
 		return nil, atServer(ctx, Central, p.central.BaseURL(), err)
 	}
-	if err := p.reserveNumbers(ctx); err != nil {
-		return nil, atServer(ctx, Central, p.central.BaseURL(), err)
-	}
 	if err := p.askLockOuts(ctx); err != nil {
 		return nil, atServer(ctx, Local, p.local.BaseURL(), err)
 	}
 	if err := p.load(ctx); err != nil {
-		return nil, atServer(ctx, Local, p.local.BaseURL(), err)
-	}
-	if err := p.seedNumbers(ctx); err != nil {
 		return nil, atServer(ctx, Local, p.local.BaseURL(), err)
 	}
 	if err := p.removeMetadata(ctx); err != nil {
