@@ -329,3 +329,61 @@ func loadDirtyHistory(t *testing.T, version string) {
 		t.Error("the second holder of a unique value is not on the kit")
 	}
 }
+
+// TestLoadWithoutSuperuser loads with an account that DHIS2 holds to its rules: the receipt says so, and names what is
+// refused by whose it is.
+func TestLoadWithoutSuperuser(t *testing.T) {
+	for _, version := range []string{"2.41.9.1", "2.42.5.2", "2.43.1"} {
+		t.Run(version, func(t *testing.T) {
+			central, local := testServers(t, version)
+			central = clinicRecords(t, central)
+			scope, err := ResolveScope(t.Context(), central, Wanted{OrgUnits: []string{"PA-BOC"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			metadata, err := TakeMetadata(t.Context(), central, scope)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := LoadMetadata(t.Context(), local, metadata, scope, nil); err != nil {
+				t.Fatal(err)
+			}
+			units := []dhis2api.Ref{{ID: "jMnOQwfpLgG"}}
+			clerk := dhis2api.User{
+				ID: "drClerkUser", Username: "clerk", FirstName: "Clerk", Surname: "Clerk", Password: "Clinic-2026!", UserRoles: []dhis2api.Ref{{ID: "VBn0y9di06Z"}},
+				OrganisationUnits: units, DataViewOrganisationUnits: units, TeiSearchOrganisationUnits: units,
+			}
+			if err := local.CreateUser(t.Context(), clerk); err != nil {
+				t.Fatal(err)
+			}
+			credentials := dhis2api.Credentials{Username: clerk.Username, Password: clerk.Password}
+			if local, err = dhis2api.Connect(t.Context(), local.BaseURL(), credentials, dhis2api.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			directory, keys := t.TempDir(), testKeys(t)
+			w := openFace(t, directory, Taken, keys, scope, central)
+			takeFace(t, central, w)
+			if err := w.Finish(); err != nil {
+				t.Fatal(err)
+			}
+			s, err := Open(directory, keys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			receipt, err := Load(t.Context(), s, local, openFace(t, directory, Loaded, keys, scope, local), LoadOptions{Central: central})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !receipt.Strict {
+				t.Error("the receipt does not say that the account is no superuser")
+			}
+			i := slices.IndexFunc(receipt.Refused, func(r Refusal) bool { return r.UID == "ldPerson005" })
+			if i < 0 {
+				t.Fatalf("the person with a withdrawn option is not refused: %+v", receipt.Refused)
+			}
+			if got := receipt.Refused[i]; got.Person != "ldPerson005" || got.OrgUnit != rioCana || got.Code == "" || got.Reason == "" {
+				t.Errorf("refused: %+v", got)
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -29,10 +30,11 @@ type loader struct {
 	// bending: one batch at a time bends the target's rules.
 	bending sync.Mutex
 
-	// mutex guards what is learned on the way: which org units and users the target has.
-	mutex sync.Mutex
-	units map[string]bool
-	users map[string]*dhis2api.UserRef
+	// mutex guards what is learned on the way: which org units, data elements and users the target has.
+	mutex    sync.Mutex
+	units    map[string]bool
+	elements map[string]bool
+	users    map[string]*dhis2api.UserRef
 }
 
 // newLoader learns what the target's metadata say about values.
@@ -46,7 +48,7 @@ func newLoader(ctx context.Context, scope *Scope, local *dhis2api.Client, option
 	l := &loader{
 		local: local, options: options, payload: payload{defaults: options.Defaults},
 		skipped: skipped{attributes: map[string]bool{}, dataElements: map[string]bool{}},
-		files:   map[string]bool{}, empty: map[string]bool{}, units: map[string]bool{}, users: map[string]*dhis2api.UserRef{},
+		files:   map[string]bool{}, empty: map[string]bool{}, units: map[string]bool{}, elements: map[string]bool{}, users: map[string]*dhis2api.UserRef{},
 	}
 	l.back = l.payload.reversed()
 	me, err := local.Me(ctx)
@@ -55,12 +57,17 @@ func newLoader(ctx context.Context, scope *Scope, local *dhis2api.Client, option
 	}
 	l.strict = !slices.Contains(me.Authorities, "ALL")
 	for _, class := range []string{"trackedEntityAttributes", "dataElements"} {
-		query := dhis2api.ListQuery{Fields: "id", Filters: []string{"valueType:in:[FILE_RESOURCE,IMAGE]"}}
-		for one, err := range dhis2api.ListAs[named](ctx, local, class, query) {
+		type field struct{ ID, ValueType string }
+		for one, err := range dhis2api.ListAs[field](ctx, local, class, dhis2api.ListQuery{Fields: "id,valueType"}) {
 			if err != nil {
 				return nil, err
 			}
-			l.files[one.ID] = true
+			if one.ValueType == "FILE_RESOURCE" || one.ValueType == "IMAGE" {
+				l.files[one.ID] = true
+			}
+			if class == "dataElements" {
+				l.elements[one.ID] = true
+			}
 		}
 	}
 	query := dhis2api.ListQuery{Fields: "id", Filters: []string{"skipSynchronization:eq:true"}}
@@ -97,7 +104,7 @@ func (l *loader) skip(kind merge.Kind, uid string) bool {
 
 // ensureUnits brings org units that objects name and the target lacks over from central, with their
 // ancestors: a person may be registered, seen or owned outside the scope. What central does not show
-// either is left for the target to refuse.
+// either, or the account may not make, is left for the target to refuse.
 func (l *loader) ensureUnits(ctx context.Context, uids map[string]bool) error {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
@@ -149,10 +156,70 @@ func (l *loader) ensureUnits(ctx context.Context, uids map[string]bool) error {
 	if err != nil {
 		return fmt.Errorf("import org units: %w", err)
 	}
-	if len(report.Problems) > 0 {
+	if len(report.Problems) > 0 && !l.strict {
 		return &MetadataRefusedError{Refused: refusals(report.Problems)}
 	}
 	return nil
+}
+
+// ensureElements brings data elements over from central that events have values of and the target lacks: those that
+// their program stage has lost are no part of the scope's metadata. The elements that the target does not have then
+// are returned.
+func (l *loader) ensureElements(ctx context.Context, uids map[string]bool) (map[string]bool, error) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	lacking := slices.DeleteFunc(slices.Sorted(maps.Keys(uids)), func(uid string) bool { return l.elements[uid] })
+	if len(lacking) == 0 || l.options.Central == nil {
+		return nil, nil
+	}
+	taking := &metadataTaking{central: l.options.Central, collection: newMetadataCollection()}
+	if err := taking.fetch(ctx, "dataElements", lacking); err != nil {
+		return nil, fmt.Errorf("read data elements from central: %w", err)
+	}
+	bundle, err := l.bareElements(taking.collection.objects["dataElements"])
+	if err != nil {
+		return nil, err
+	}
+	if bundle.Count() > 0 {
+		if _, err := l.local.ImportMetadata(ctx, bundle, dhis2api.MetadataImportOptions{}); err != nil && !isStatus(err) {
+			return nil, fmt.Errorf("import data elements: %w", err)
+		}
+	}
+	there, err := idsThere(ctx, l.local, "dataElements", lacking)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(l.elements, there)
+	still := map[string]bool{}
+	for _, uid := range lacking {
+		if !l.elements[uid] {
+			still[uid] = true
+		}
+	}
+	return still, nil
+}
+
+// bareElements are data elements with no more than a value needs: nothing that they name has to be on the target.
+func (l *loader) bareElements(objects map[string]json.RawMessage) (Metadata, error) {
+	bundle := Metadata{}
+	for _, uid := range slices.Sorted(maps.Keys(objects)) {
+		element, err := decodeObject(objects[uid])
+		if err != nil {
+			return nil, err
+		}
+		bare := map[string]any{}
+		for _, property := range []string{"id", "name", "shortName", "code", "valueType", "domainType", "aggregationType", "zeroIsSignificant"} {
+			if value, has := element[property]; has {
+				bare[property] = value
+			}
+		}
+		raw, err := encodeObject(bare)
+		if err != nil {
+			return nil, err
+		}
+		bundle["dataElements"] = append(bundle["dataElements"], raw)
+	}
+	return bundle, nil
 }
 
 // withParents prepares org units alone, without losing parents that the target has already.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
@@ -177,9 +178,12 @@ func eventsOf(p dhis2api.TrackerPayload) iter.Seq[*dhis2api.Event] {
 	}
 }
 
-// prepareValues brings the files that values name, and drops what cannot be on the target: values without their file
-// and assigned users that it does not know.
+// prepareValues brings what values name, and drops what cannot be on the target: values without their data element or
+// file, for which an import refuses the whole event, and assigned users that it does not know.
 func (b *trackerBatch) prepareValues(ctx context.Context) error {
+	if err := b.prepareElements(ctx); err != nil {
+		return err
+	}
 	if err := b.prepareFiles(ctx); err != nil {
 		return err
 	}
@@ -195,6 +199,29 @@ func (b *trackerBatch) prepareValues(ctx context.Context) error {
 			b.omit(merge.Event, event.Event, "assignedUser", "user "+event.AssignedUser.UID+" is not on the server")
 		}
 		event.AssignedUser = user
+	}
+	return nil
+}
+
+// prepareElements brings the data elements that the target lacks, and drops the values whose element it cannot have.
+func (b *trackerBatch) prepareElements(ctx context.Context) error {
+	uids := map[string]bool{}
+	for event := range eventsOf(b.sent) {
+		for _, value := range event.DataValues {
+			uids[value.DataElement] = true
+		}
+	}
+	lacking, err := b.ensureElements(ctx, uids)
+	if err != nil || len(lacking) == 0 {
+		return err
+	}
+	for event := range eventsOf(b.sent) {
+		event.DataValues = slices.DeleteFunc(event.DataValues, func(value dhis2api.EventDataValue) bool {
+			if lacking[value.DataElement] {
+				b.omit(merge.Event, event.Event, value.DataElement, "its data element is not on the server")
+			}
+			return lacking[value.DataElement]
+		})
 	}
 	return nil
 }
