@@ -21,6 +21,8 @@ var (
 	ErrLocked = errors.New("another run holds the kit")
 	// ErrWrongKey means that a snapshot cannot be decrypted with the identities at hand.
 	ErrWrongKey = errors.New("wrong key")
+	// ErrDamaged means that a file of a snapshot is not what was written.
+	ErrDamaged = errors.New("damaged")
 	// ErrCentral means that central cannot be reached, is not a DHIS2 that fieldkit speaks to, or refuses
 	// the account. A *ServerError of central is one.
 	ErrCentral = errors.New("central")

@@ -29,7 +29,7 @@ type Snapshot struct {
 }
 
 // Open opens the snapshot in a directory. Errors as of ReadManifest; whether the keys fit shows when a part
-// is read, or in CheckKeys.
+// is read, or in CheckKeys. Without keys (nil) it is only for its manifest and for VerifyEach.
 func Open(directory string, keys *Keys) (*Snapshot, error) {
 	manifest, err := ReadManifest(directory)
 	if err != nil {
@@ -134,11 +134,22 @@ func (s *Snapshot) Document(face Face, name string) (io.ReadCloser, error) {
 }
 
 // Verify reads every file of the snapshot to its end: sizes, SHA-256 sums, that each decrypts and unpacks,
-// and that it holds as many objects as the manifest says. The first damage is the error: DamagedError or
+// and that it holds JSON, as many objects as the manifest says. The first damage is the error: DamagedError or
 // WrongKeyError, with the part's name; or the context's.
 func (s *Snapshot) Verify(ctx context.Context) error {
+	return s.VerifyEach(ctx, func(_ Part, damage error) error { return damage })
+}
+
+// VerifyEach does what Verify does and calls f with every part and what is wrong with it, nil where nothing is. It goes
+// on behind damage, and ends with f's error or the context's. A snapshot that was opened without keys is looked at as it
+// is stored: sizes and SHA-256 sums.
+func (s *Snapshot) VerifyEach(ctx context.Context, f func(part Part, damage error) error) error {
 	for _, part := range s.allParts() {
-		if err := verifyPart(ctx, s.directory, s.keys, part); err != nil {
+		damage := verifyPart(ctx, s.directory, s.keys, part)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := f(part, damage); err != nil {
 			return err
 		}
 	}
@@ -156,7 +167,7 @@ func (s *Snapshot) allParts() []Part {
 }
 
 func verifyPart(ctx context.Context, directory string, keys *Keys, part Part) error {
-	if err := verifyStored(directory, part); err != nil {
+	if err := verifyStored(directory, part); err != nil || keys == nil {
 		return err
 	}
 	if part.Kind != Document {
@@ -172,8 +183,18 @@ func verifyPart(ctx context.Context, directory string, keys *Keys, part Part) er
 		return err
 	}
 	defer func() { _ = r.Close() }()
-	_, err = io.Copy(io.Discard, r)
-	return errors.Join(err, ctx.Err())
+	tokens := json.NewDecoder(r)
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		switch _, err := tokens.Token(); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return r.explain(err)
+		}
+	}
 }
 
 // verifyStored compares a file with its size and sum in the manifest.
@@ -250,6 +271,10 @@ func (r *partReader) explain(err error) error {
 	var wrong *WrongKeyError
 	if explained := r.keys.explain(r.part.Name, err); errors.As(explained, &wrong) {
 		return wrong
+	}
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return &DamagedError{Part: r.part.Name, Reason: "what it holds is not JSON", Err: err}
 	}
 	return &DamagedError{Part: r.part.Name, Reason: "it does not decrypt and unpack to its end", Err: err}
 }

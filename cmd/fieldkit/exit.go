@@ -18,6 +18,7 @@ const (
 	exitLocked      = 11
 	exitWrongKey    = 12
 	exitLockOuts    = 13
+	exitDamaged     = 14
 	exitCentral     = 20
 	exitEngine      = 30
 	exitInterrupted = 130
@@ -41,6 +42,7 @@ func endings() []ending {
 		{exitLocked, "another run holds the kit"},
 		{exitWrongKey, "the snapshot cannot be decrypted with the key at hand"},
 		{exitLockOuts, "`prepare`: the kit would refuse what tablets have not sent yet, and nobody said yes to that; nothing was loaded"},
+		{exitDamaged, "a file of the snapshot is not what was written; `snapshot verify` names all such files"},
 		{exitCentral, "central is unreachable, is no DHIS2 of a supported version, or refuses the account"},
 		{exitEngine, "the kit's own containers cannot run here: no Docker engine that can be used, too little memory or disk, or DHIS2 does not come up"},
 		{exitInterrupted, "interrupted by a signal: the same command goes on where it stopped"},
@@ -59,6 +61,7 @@ func exitCode(err error) int {
 		{orchestrator.ErrNoSnapshot, exitNoSnapshot},
 		{orchestrator.ErrWrongKey, exitWrongKey},
 		{orchestrator.ErrLockOuts, exitLockOuts},
+		{orchestrator.ErrDamaged, exitDamaged},
 		{orchestrator.ErrCentral, exitCentral},
 		{orchestrator.ErrEngine, exitEngine},
 	} {

@@ -76,7 +76,7 @@ func commandTables(*testing.T) string {
 		if len(command.Subcommands) > 0 {
 			return
 		}
-		fmt.Fprintf(&b, "### %s\n\n`fieldkit %[1]s`: %s.", name, command.Usage)
+		fmt.Fprintf(&b, "### %s\n\n`%s`: %s.", name, strings.TrimSuffix("fieldkit "+name+" "+command.ArgsUsage, " "), command.Usage)
 		if command.Description != "" {
 			fmt.Fprintf(&b, "\n\n%s", command.Description)
 		}

@@ -63,7 +63,7 @@ func commands() []command {
 	return []command{
 		initCommand(), doctorCommand(), prepareCommand(), cardsCommand(),
 		upCommand(), downCommand(), logsCommand(),
-		reconcileCommand(), reportCommand(), statusCommand(),
+		reconcileCommand(), reportCommand(), statusCommand(), snapshotCommand(),
 		composeCommand(), demoCommand(), versionCommand(),
 	}
 }
@@ -86,6 +86,9 @@ func contract() string {
 type command struct {
 	name, usage, description string
 	flags                    []cli.Flag
+	// arguments names what may stand behind the flags, such as "[TRIP]"; most is how many of it.
+	arguments string
+	most      int
 	// below are commands named after this one, which then does nothing itself.
 	below []command
 	// do carries it out. The code it returns counts when it returns no error.
@@ -113,7 +116,8 @@ func (c command) buildUnder(before string, host Host, code *int) *cli.Command {
 	return &cli.Command{
 		Name:            c.name,
 		Usage:           c.usage,
-		UsageText:       full + " [flags]",
+		UsageText:       strings.TrimSuffix(full+" [flags] "+c.arguments, " "),
+		ArgsUsage:       c.arguments,
 		Description:     c.description,
 		HideHelpCommand: true,
 		OnUsageError:    wrongFlag,
@@ -123,8 +127,8 @@ func (c command) buildUnder(before string, host Host, code *int) *cli.Command {
 			&cli.BoolFlag{Name: "yes", Usage: "do it without asking"},
 		),
 		Action: func(parsed *cli.Context) error {
-			if parsed.Args().Present() {
-				return surplus(parsed.Args().Slice())
+			if err := c.checkArguments(parsed.Args().Slice()); err != nil {
+				return err
 			}
 			if parsed.String("kit") == "" {
 				return usage("--kit DIR keeps the present directory when left out", "--kit names no directory")
@@ -240,6 +244,22 @@ func unknownCommand(full string, known []*cli.Command, name string) error {
 		return usage(fmt.Sprintf("did you mean `%s %s`?", full, nearest), "unknown command %q", name)
 	}
 	return usage(all, "unknown command %q", name)
+}
+
+// checkArguments refuses more arguments than the command takes, and flags behind them.
+func (c command) checkArguments(arguments []string) error {
+	if c.most == 0 && len(arguments) > 0 {
+		return surplus(arguments)
+	}
+	for i, argument := range arguments {
+		if strings.HasPrefix(argument, "-") {
+			return usage(fmt.Sprintf("flags stand before: [flags] %s", c.arguments), "unexpected flag %q behind %q", argument, arguments[max(i-1, 0)])
+		}
+	}
+	if len(arguments) > c.most {
+		return usage(fmt.Sprintf("it takes [flags] %s", c.arguments), "unexpected argument %q", arguments[c.most])
+	}
+	return nil
 }
 
 // surplus is what arguments that no command takes come to.
