@@ -253,7 +253,8 @@ func (sink loadSink) take(result *loadResult) error {
 }
 
 // inBatches cuts a sequence into batches, works on several at a time, and hands the results on in the
-// sequence's order from the calling goroutine. At most workers batches wait besides the one handed on.
+// sequence's order from the calling goroutine. What is done may wait for an earlier batch that takes longer, without
+// keeping others from being worked on: so up to three times as many batches are there.
 func inBatches[T any](
 	ctx context.Context, source iter.Seq2[T, error], size, workers int,
 	work func(context.Context, []T) (*loadResult, error), take func(*loadResult) error,
@@ -264,7 +265,8 @@ func inBatches[T any](
 		result *loadResult
 		err    error
 	}
-	queue := make(chan chan outcome, max(workers-1, 0))
+	queue := make(chan chan outcome, 2*workers)
+	working := make(chan struct{}, workers)
 	go func() {
 		defer close(queue)
 		batch := make([]T, 0, size)
@@ -279,8 +281,15 @@ func inBatches[T any](
 				ready <- outcome{err: readError}
 				return false
 			}
+			select {
+			case working <- struct{}{}:
+			case <-ctx.Done():
+				ready <- outcome{err: ctx.Err()}
+				return false
+			}
 			go func(batch []T) {
 				result, err := work(ctx, batch)
+				<-working
 				ready <- outcome{result, err}
 			}(batch)
 			batch = make([]T, 0, size)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -182,9 +183,44 @@ func TestInBatches(t *testing.T) {
 			if len(firsts) != test.wantBatches || !slices.IsSorted(firsts) {
 				t.Errorf("the batches that begin with %v, want the first %d in order", firsts, test.wantBatches)
 			}
-			if most.Load() > 3 {
+			if most.Load() > 2 {
 				t.Errorf("%d batches at a time", most.Load())
 			}
 		})
+	}
+}
+
+// TestASlowBatchKeepsNobodyWaiting holds the first batch up until the fourth has been worked on.
+func TestASlowBatchKeepsNobodyWaiting(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	fourth := make(chan struct{})
+	work := func(ctx context.Context, batch []int) (*loadResult, error) {
+		switch batch[0] {
+		case 0:
+			select {
+			case <-fourth:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		case 30:
+			close(fourth)
+		}
+		return &loadResult{lines: batch[0]}, nil
+	}
+	var firsts []int
+	take := func(result *loadResult) error {
+		firsts = append(firsts, result.lines)
+		return nil
+	}
+	numbers := func(yield func(int, error) bool) {
+		for n := 0; n < 60 && yield(n, nil); n++ {
+		}
+	}
+	if err := inBatches(ctx, numbers, 10, 2, work, take); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]int{0, 10, 20, 30, 40, 50}, firsts); diff != "" {
+		t.Errorf("batches (-want +got):\n%s", diff)
 	}
 }
