@@ -66,7 +66,7 @@ func (r *requests) RoundTrip(request *http.Request) (*http.Response, error) {
 func BenchmarkExport(b *testing.B) { benchServers(b, "FIELDKIT_BENCH_CENTRAL", benchmarkExport) }
 
 func benchmarkExport(b *testing.B, url string) {
-	patients, rounds := benchNumber("FIELDKIT_BENCH_PATIENTS", 4000), benchNumber("FIELDKIT_BENCH_ROUNDS", benchRounds)
+	patients, rounds := benchNumber("FIELDKIT_BENCH_PATIENTS", 6000), benchNumber("FIELDKIT_BENCH_ROUNDS", benchRounds)
 	marker := benchMarker(int(time.Now().Unix() % 676))
 	register(b, benchClient(b, url, nil), marker, patients)
 	keys := benchKeys(b)
@@ -187,7 +187,7 @@ func inParallel[T any](b *testing.B, work []T, do func(context.Context, T) error
 func BenchmarkLoad(b *testing.B) { benchServers(b, "FIELDKIT_BENCH_LOCAL", benchmarkLoad) }
 
 func benchmarkLoad(b *testing.B, url string) {
-	patients, rounds := benchNumber("FIELDKIT_BENCH_PATIENTS", 4000), benchNumber("FIELDKIT_BENCH_ROUNDS", benchRounds)
+	patients, rounds := benchNumber("FIELDKIT_BENCH_PATIENTS", 6000), benchNumber("FIELDKIT_BENCH_ROUNDS", benchRounds)
 	keys := benchKeys(b)
 	start := int(time.Now().Unix()) % 20 * 30
 	load := func(client *dhis2api.Client, marker string) time.Duration {
