@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -293,5 +294,30 @@ func TestRateIsHeld(t *testing.T) {
 	}
 	if took := clock.Now().Sub(before); took < 4500*time.Millisecond || took > 5500*time.Millisecond {
 		t.Errorf("10 requests at 2 a second took %v", took)
+	}
+}
+
+// TestRateIsHeldInParallel: those who read pages at the same time share the rate, and what is answered on the way to
+// the server takes no turn.
+func TestRateIsHeldInParallel(t *testing.T) {
+	const rate, pages = 100, 40
+	var asked atomic.Int64
+	c := connect(t, "2.42.5.2", func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		var events []map[string]any
+		if page, _ := strconv.Atoi(r.URL.Query().Get("page")); page <= pages {
+			events = append(events, map[string]any{"event": "E1234567890"})
+		}
+		answerJSON(w, 200, map[string]any{"events": events})
+	}, Options{Now: time.Now, Parallel: 4, RequestsPerSecond: rate})
+	began := time.Now()
+	for _, err := range c.EventPages(t.Context(), EventQuery{Program: "IpHINAT79UW", Paging: Paging{PageSize: 1}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The first request has its turn at once.
+	if took, least := time.Since(began), time.Duration(asked.Load()-1)*time.Second/rate; took < least {
+		t.Errorf("%d requests at %d a second took %v, not %v", asked.Load(), rate, took, least)
 	}
 }

@@ -440,7 +440,7 @@ const (
 
 // checkRate accepts a number of requests a second.
 func checkRate(rate string) error {
-	if n, err := strconv.ParseFloat(rate, 64); err != nil || n < LeastRate || n > MostRate {
+	if n, err := strconv.ParseFloat(rate, 64); err != nil || !(n >= LeastRate && n <= MostRate) { // NaN is neither
 		return WithHint(errors.New("not a number of requests a second"), "from %v to %v, as in 2", LeastRate, MostRate)
 	}
 	return nil

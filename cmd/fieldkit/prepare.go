@@ -25,7 +25,7 @@ func prepareCommand() command {
 		do: func(ctx context.Context, c *call) (int, error) {
 			options := c.options(ctx)
 			options.RequestsPerSecond = c.parsed.Float64("rate")
-			if c.parsed.IsSet("rate") && (options.RequestsPerSecond < orchestrator.LeastRate || options.RequestsPerSecond > orchestrator.MostRate) {
+			if rate := options.RequestsPerSecond; c.parsed.IsSet("rate") && !(rate >= orchestrator.LeastRate && rate <= orchestrator.MostRate) {
 				return 0, usage(fmt.Sprintf("from %v to %v, as in --rate 2", orchestrator.LeastRate, orchestrator.MostRate),
 					"--rate is not a number of requests a second")
 			}
