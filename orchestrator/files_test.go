@@ -270,6 +270,10 @@ func TestFilesHeld(t *testing.T) {
 				}
 			}
 			w.settled(r)
+			w.prepare()
+			if next := w.reconcile(false); next.Sent != 0 || len(next.Refusals) != 2 || next.Sums.Held != 2 {
+				t.Errorf("on the next trip both are held still: %s", asJSON(next))
+			}
 		})
 	}
 }

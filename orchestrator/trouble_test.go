@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
@@ -58,11 +59,11 @@ func throughTrouble(t *testing.T, trouble dhis2sim.Fault) {
 	server, w := newTroubledWorld(t)
 	w.outAndBack()
 
-	// Every import of every run goes wrong twice in a row, then goes through; so the client's own patience is
+	// Every import and every file of every run goes wrong twice in a row, then goes through; so the client's own patience is
 	// not enough, and whole runs fail.
 	count := 0
 	trouble.Match = func(r *http.Request) bool {
-		if r.Method != http.MethodPost || r.URL.Path != "/api/tracker" && r.URL.Path != "/api/dataValueSets" {
+		if r.Method != http.MethodPost || !slices.Contains([]string{"/api/tracker", "/api/dataValueSets", "/api/fileResources"}, r.URL.Path) {
 			return false
 		}
 		count++
