@@ -83,6 +83,9 @@ func printReceipt(w io.Writer, receipt *orchestrator.PrepareReceipt) {
 	if receipt.Carried > 0 {
 		fmt.Fprintf(w, "%d changes of the trip before are not home yet and travel on\n", receipt.Carried)
 	}
+	if removed := receipt.Removed; removed != nil && removed.Removed > 0 {
+		fmt.Fprintf(w, "%d objects of metadata that the scope no longer has were removed from the kit\n", removed.Removed)
+	}
 	if people := receipt.People; people != nil {
 		fmt.Fprintf(w, "%d people can log in with the passwords of the kit; `fieldkit cards` prints them\n", people.Ready)
 	}
