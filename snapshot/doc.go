@@ -25,10 +25,13 @@
 //	    key.age                                        the snapshot's own key, where a passphrase guards it
 //	    taken/
 //	        parts.jsonl                                receipts; only while the face is unfinished
+//	        answers/                                   what central answered; only while the face is unfinished
 //	        metadata.json.zst.age
+//	        view.json.zst.age                          what decides, besides the records, what central shows
 //	        tracker-PROGRAM-00001.jsonl.zst.age        tracked entities with that program's enrollments
 //	        tracker-TRACKEDENTITYTYPE-00001.jsonl.zst.age    tracked entities without any enrollment
 //	        events-PROGRAM-00001.jsonl.zst.age         events of a program without registration
+//	        beyond-PROGRAM-00001.jsonl.zst.age         what the scope's date leaves out, to know when it changes
 //	        relationships-00001.jsonl.zst.age
 //	        values-DATASET-00001.jsonl.zst.age
 //	        completions-DATASET-00001.jsonl.zst.age
