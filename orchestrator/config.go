@@ -35,6 +35,8 @@ type Config struct {
 	Android *snapshot.AndroidOverlay
 	Users   UsersConfig
 	Encrypt EncryptConfig
+	// Numbers says how many values of generated attributes a trip is to have.
+	Numbers NumbersConfig
 	// Conflicts are the owner's rules for conflicts; all are held where there is none.
 	Conflicts ConflictsConfig
 }

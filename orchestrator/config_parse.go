@@ -88,6 +88,13 @@ func (p *configParser) known(c *Config) []key {
 			{name: "fields", read: p.policies(&c.Conflicts.Fields), without: "as `programs`",
 				says: "by attribute or data element, code or uid, or by a field such as `status`: `{PHONE: local}`"},
 		}},
+		{name: "numbers", without: "what is below", says: "how many values of generated attributes (patient numbers) prepare reserves at central: " +
+			"for each key of a pattern `patients`, and besides what the app keeps in store for each person and org unit", keys: []key{
+			{name: "patients", read: p.count(&c.Numbers.Patients, 1, 100_000), without: fmt.Sprintf("`%d`", defaultNumbers().Patients),
+				says: "how many new patients are expected on one trip"},
+			{name: "days", read: p.count(&c.Numbers.Days, 1, 366), without: fmt.Sprintf("`%d`", defaultNumbers().Days),
+				says: "how many days a trip lasts at most, for patterns with a date in them"},
+		}},
 		{name: "encrypt", without: "a key is made for this user", says: "for whom what the kit keeps on disk is encrypted", keys: []key{
 			{name: "recipients", required: true, read: p.list(&c.Encrypt.Recipients, checkRecipient),
 				says: "age public keys, `age1...`"},
@@ -128,7 +135,7 @@ func ParseConfig(path string, data []byte) (*Config, error) {
 	android := defaultAndroid()
 	c := &Config{
 		Path: path, Scope: Scope{Programs: Selection{All: true}, DataSets: Selection{All: true}},
-		Local: &LocalConfig{}, Clinic: &ClinicConfig{Port: defaultPort},
+		Local: &LocalConfig{}, Clinic: &ClinicConfig{Port: defaultPort}, Numbers: defaultNumbers(),
 		Android: &android, DHIS2: ImageConfig{Image: defaultDHIS2Image}, Postgres: ImageConfig{Image: defaultPostgresImage},
 	}
 	p := configParser{file: path, at: map[string]ast.Node{}}

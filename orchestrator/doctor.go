@@ -72,6 +72,7 @@ func examine(ctx context.Context, options doctorOptions) ([]Check, error) {
 	d.clocks()
 	d.disk()
 	d.database(ctx)
+	d.numbers(ctx)
 	d.defaultPassword(ctx)
 	d.account(ctx)
 	return d.checks, ctx.Err()

@@ -33,6 +33,8 @@ type comparison struct {
 	// openDatabase opens the database of the kit's DHIS2; found says how the candidates were found.
 	openDatabase func(context.Context) (*dhis2db.Database, error)
 	found        report.Candidates
+	// numbers holds the numbers of the kit against those that central reserved; nil where there are none.
+	numbers *numberProof
 }
 
 // view is what a look at some roots shows: both servers as they are now, and the changes, which are in the
@@ -41,6 +43,7 @@ type view struct {
 	roots          []root
 	local, central *holding
 	records        map[root]merge.Record
+	loaded         map[root]merge.Face
 	changes        map[root][]journal.Change
 }
 
@@ -78,7 +81,7 @@ func (c *comparison) look(ctx context.Context, roots []root) (*view, error) {
 		}
 		expectedLocal[r], expectedCentral[r] = known.Loaded.Objects, known.Taken.Objects
 	}
-	v := &view{roots: roots, records: map[root]merge.Record{}, changes: map[root][]journal.Change{}}
+	v := &view{roots: roots, records: map[root]merge.Record{}, loaded: loaded, changes: map[root][]journal.Change{}}
 	if v.local, err = read(ctx, c.local, roots, expectedLocal, nil); err != nil {
 		return nil, atServer(ctx, Local, c.local.BaseURL(), err)
 	}

@@ -240,10 +240,15 @@ func (c *comparison) plan(ctx context.Context, progress Progress) error {
 		progress.Step("comparing with central")
 	}
 	var done int64
+	if c.numbers, err = newNumberProof(c.trip); err != nil {
+		return err
+	}
 	for batch := range slices.Chunk(roots, batchRoots) {
-		if _, err := c.look(ctx, batch); err != nil {
+		v, err := c.look(ctx, batch)
+		if err != nil {
 			return err
 		}
+		c.numbers.note(v.loaded, v.local.faces)
 		done += int64(len(batch))
 		progress.Count("records compared", done, int64(len(roots)))
 	}
@@ -283,6 +288,7 @@ func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time,
 	if err := addDeparture(ctx, c.trip.journal, result); err != nil {
 		return nil, err
 	}
+	c.numbers.report(result)
 	if err := addLabels(ctx, c.loaded.snapshot, result); err != nil {
 		return nil, err
 	}

@@ -29,13 +29,17 @@ type TripStatus struct {
 	// Prepared is when prepare came to its end, and Taken what it took, by kind; nil while preparing.
 	Prepared *time.Time              `json:"prepared"`
 	Taken    map[snapshot.Kind]int64 `json:"taken"`
+	// Proof is the rest of the receipt of prepare; nil while preparing.
+	Proof *PrepareProof `json:"proof"`
 	// Sums counts the changes that reconcile has found so far.
 	Sums report.Sums `json:"sums"`
+	// Numbers is how far the kit is with each key of a generated attribute; none where the scope has none.
+	Numbers []NumberStatus `json:"numbers"`
 	// Reconciled is when the last reconcile came to its end; nil when none did.
 	Reconciled *time.Time `json:"reconciled"`
 }
 
-// Status says how the kit stands. It asks no server, and may be called while another run is at work. Without a
+// Status says how the kit stands. It asks no server but the kit's own database, and may be called while another run is at work. Without a
 // Docker engine it says so and goes on.
 func (k *Kit) Status(ctx context.Context) (*Status, error) {
 	status := &Status{Kit: k.config.Name, Central: k.config.Central.URL}
@@ -51,7 +55,9 @@ func (k *Kit) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	status.Trip, err = t.status(ctx)
+	if status.Trip, err = t.status(ctx); err == nil {
+		status.Trip.Numbers, err = k.numberStatus(ctx, t)
+	}
 	return status, errors.Join(err, t.close())
 }
 
@@ -72,6 +78,7 @@ func (t *trip) status(ctx context.Context) (*TripStatus, error) {
 		return status, err
 	}
 	status.Prepared, status.Taken = &receipt.Ended, receipt.Taken
+	status.Proof = &receipt.PrepareProof
 	last, err := report.Read(t.dir)
 	if errors.Is(err, report.ErrNone) {
 		return status, nil

@@ -13,7 +13,7 @@ func statusCommand() command {
 	return command{
 		name:        "status",
 		usage:       "say how the kit stands",
-		description: "Asks no server, and may be called while another run is at work.",
+		description: "Asks no server but the kit's own database, and may be called while another run is at work.",
 		do: func(ctx context.Context, c *call) (int, error) {
 			kit, err := c.look(ctx)
 			if err != nil {
@@ -46,6 +46,8 @@ func printStatus(w io.Writer, status *orchestrator.Status) {
 		fmt.Fprintf(w, "prepared %s with\n", trip.Prepared.Local().Format(time.DateTime))
 	}
 	printTaken(w, trip.Taken)
+	printNumbers(w, trip.Numbers)
+	printProof(w, trip.Proof)
 	if trip.Reconciled == nil {
 		fmt.Fprintln(w, "not reconciled yet")
 		return
@@ -99,5 +101,28 @@ func printStack(w io.Writer, stack *orchestrator.StackStatus) {
 			fmt.Fprintf(w, ", at %s", service.Published)
 		}
 		fmt.Fprintf(w, ", of %s\n", service.Image)
+	}
+}
+
+// printNumbers says how far the kit is with its numbers, one line for each attribute and key.
+func printNumbers(w io.Writer, all []orchestrator.NumberStatus) {
+	for _, one := range all {
+		fmt.Fprintf(w, "  numbers of %s, %s: %d reserved", one.Name, one.Key, one.Reserved)
+		switch {
+		case one.Collision > 0:
+			fmt.Fprintf(w, "; the kit draws its own at random, one may be another kit's with a likelihood of %.2g", one.Collision)
+		case one.Unseeded:
+			fmt.Fprint(w, "; the kit hands out others, which may be somebody else's too")
+		case one.Left == nil:
+			fmt.Fprint(w, "; without the kit's database it is not known how many are left")
+		default:
+			fmt.Fprintf(w, ", %d handed out, %d left", *one.HandedOut, *one.Left)
+		}
+		if one.Beyond > 0 {
+			fmt.Fprintf(w, "; %d MORE WERE HANDED OUT that may be somebody else's", one.Beyond)
+		} else if one.Low() {
+			fmt.Fprint(w, "; under a fifth: prepare again when you can")
+		}
+		fmt.Fprintln(w)
 	}
 }

@@ -40,6 +40,9 @@ type Report struct {
 	// Files counts the files, such as photographs, that values of the trip name and that are at central.
 	Files Files `json:"files,omitzero"`
 
+	// Numbers says what became of the values of generated attributes; nil where none were reserved for the trip.
+	Numbers *Numbers `json:"numbers,omitempty"`
+
 	Conflicts []Conflict `json:"conflicts"`
 	Refusals  []Refusal  `json:"refusals"`
 	// Waiting holds what was not sent, or could not be taken, because it depends on something held.
@@ -82,6 +85,22 @@ type Files struct {
 
 // MB is their size in millions of bytes.
 func (f Files) MB() float64 { return float64(f.Bytes) / 1e6 }
+
+// Numbers holds the values of generated attributes that people got on the kit against what central reserved for it.
+type Numbers struct {
+	// Checked counts them.
+	Checked int `json:"checked"`
+	// Outside are numbers that were not reserved, Twice those that two tracked entities got.
+	Outside []Number `json:"outside,omitempty"`
+	Twice   []Number `json:"twice,omitempty"`
+}
+
+// Number names a value by its attribute and the tracked entity that has it; Other has it too.
+type Number struct {
+	Attribute     string `json:"attribute"`
+	TrackedEntity string `json:"trackedEntity"`
+	Other         string `json:"other,omitempty"`
+}
 
 // Central says which server the trip belongs to.
 type Central struct {
