@@ -37,8 +37,6 @@ type files struct {
 
 // fileStanding is how a file stands at central.
 type fileStanding struct {
-	// bytes is its length.
-	bytes int64
 	// no says why it is not at central and will not be; nil otherwise.
 	no *refusal
 	// local is the kit's record of a file that is still to be sent; nil otherwise.
@@ -120,22 +118,35 @@ func (f *files) learnTypes(ctx context.Context) error {
 	return nil
 }
 
-// assess learns how every file stands that the changes name and that this run does not know yet. It sends nothing.
-func (f *files) assess(ctx context.Context, v *view, open []journal.Change) error {
-	var unknown []string
+// distinct lists the values that the changes would send and that name files, one for each file.
+func (f *files) distinct(ctx context.Context, v *view, open []journal.Change) ([]fileValue, error) {
+	var distinct []fileValue
+	known := map[string]bool{}
 	for _, c := range open {
 		r, err := parseRoot(c.Root)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		values, err := f.named(ctx, c, v.local.faces[r])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, value := range values {
-			if f.standing[value.file] == nil && !slices.Contains(unknown, value.file) {
-				unknown = append(unknown, value.file)
+			if !known[value.file] {
+				known[value.file] = true
+				distinct = append(distinct, value)
 			}
+		}
+	}
+	return distinct, nil
+}
+
+// assess learns how every file stands that the values name and that this run does not know yet. It sends nothing.
+func (f *files) assess(ctx context.Context, values []fileValue) error {
+	var unknown []string
+	for _, value := range values {
+		if f.standing[value.file] == nil {
+			unknown = append(unknown, value.file)
 		}
 	}
 	if len(unknown) == 0 {
@@ -187,33 +198,25 @@ func (f *files) compare(ctx context.Context, uid string, local *dhis2api.FileRes
 	if receipt.State != journal.FileHome {
 		receipt.State = journal.FileStored
 	}
-	return &fileStanding{bytes: central.ContentLength}, f.trip.journal.PutFile(ctx, receipt)
+	return &fileStanding{}, f.trip.journal.PutFile(ctx, receipt)
 }
 
 // bring sends the files that the changes name and central lacks, and tells whether there were any. A file that
 // cannot go stands so: see withhold.
 func (f *files) bring(ctx context.Context, v *view, open []journal.Change, progress Progress) (bool, error) {
-	if err := f.assess(ctx, v, open); err != nil {
+	values, err := f.distinct(ctx, v, open)
+	if err != nil {
+		return false, err
+	}
+	if err := f.assess(ctx, values); err != nil {
 		return false, err
 	}
 	var sending []fileValue
 	var bytes int64
-	known := map[string]bool{}
-	for _, c := range open {
-		r, err := parseRoot(c.Root)
-		if err != nil {
-			return false, err
-		}
-		values, err := f.named(ctx, c, v.local.faces[r])
-		if err != nil {
-			return false, err
-		}
-		for _, value := range values {
-			if standing := f.standing[value.file]; standing.local != nil && !known[value.file] {
-				known[value.file] = true
-				sending = append(sending, value)
-				bytes += standing.local.ContentLength
-			}
+	for _, value := range values {
+		if local := f.standing[value.file].local; local != nil {
+			sending = append(sending, value)
+			bytes += local.ContentLength
 		}
 	}
 	if len(sending) == 0 {

@@ -58,7 +58,11 @@ func (s *sender) predictBatch(ctx context.Context, w wave, roots []root) ([]jour
 		return nil, err
 	}
 	open := v.open(w.takes)
-	if err := s.files.assess(ctx, v, open); err != nil {
+	files, err := s.files.distinct(ctx, v, open)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.files.assess(ctx, files); err != nil {
 		return nil, err
 	}
 	open, held, err := s.files.withhold(ctx, v, open)
