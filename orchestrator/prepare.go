@@ -34,12 +34,15 @@ type PrepareOptions struct {
 	// that the kit will refuse what tablets have not sent yet, and tablets may have something to send; nil loads
 	// without asking. Its error ends the run; what was taken stays.
 	LockOuts func(ctx context.Context, found []LockOut) error
+	// Who is whoever runs it, for the receipt.
+	Who string
 	// Full asks central for everything; without it what has not changed there since the trip before is copied from that.
 	Full bool
 }
 
 // PrepareReceipt is what a trip left base with.
 type PrepareReceipt struct {
+	PrepareProof
 	Trip    string          `json:"trip"`
 	Central snapshot.Server `json:"central"`
 	Local   snapshot.Server `json:"local"`
@@ -301,10 +304,8 @@ func (p *preparation) compare(ctx context.Context) error {
 	err = taken.against(ctx, loaded, func(d difference) error {
 		switch {
 		case d.subject == tiesSubject, d.empty, skip[d.root]:
-		case d.missing:
-			p.receipt.Missing++
 		default:
-			p.receipt.Differing++
+			p.receipt.unlike(d)
 		}
 		return nil
 	})
@@ -315,6 +316,9 @@ func (p *preparation) compare(ctx context.Context) error {
 	p.receipt.Taken = map[snapshot.Kind]int64{}
 	for _, part := range taken.parts {
 		p.receipt.Taken[part.Kind] += part.Objects
+	}
+	if err := p.prove(ctx, s, taken); err != nil {
+		return err
 	}
 	return p.arrived(ctx, taken, loaded)
 }
@@ -348,6 +352,9 @@ func (p *preparation) finish(ctx context.Context) error {
 		return err
 	}
 	if err := p.trip.journal.SetFact(ctx, factReceipt, string(kept)); err != nil {
+		return err
+	}
+	if err := p.trip.keepReceipt(p.receipt); err != nil {
 		return err
 	}
 	if err := p.loaded(); err != nil {

@@ -323,16 +323,11 @@ func (t *trip) records(ctx context.Context, keys snapshot.KeyOptions, face snaps
 	return f(content)
 }
 
-// brokenSnapshot makes an ErrDamaged, ErrWrongKey or ErrNoSnapshot of what is wrong with a snapshot, and says what to do
-// about another version's.
+// brokenSnapshot makes an ErrDamaged, ErrWrongKey or ErrNoSnapshot of what is wrong with a snapshot.
 func brokenSnapshot(err error) error {
 	var damaged *snapshot.DamagedError
-	var mismatch *snapshot.MismatchError
-	switch {
-	case errors.As(err, &damaged):
+	if errors.As(err, &damaged) {
 		return WithHint(kindError{kind: ErrDamaged, message: err.Error()}, "%s", damaged.Hint())
-	case errors.As(err, &mismatch) && mismatch.What == "format":
-		return WithHint(err, "another version of fieldkit wrote it: read it with that one or a newer one")
 	}
 	return wrongKey(err)
 }

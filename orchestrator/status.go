@@ -29,6 +29,8 @@ type TripStatus struct {
 	// Prepared is when prepare came to its end, and Taken what it took, by kind; nil while preparing.
 	Prepared *time.Time              `json:"prepared"`
 	Taken    map[snapshot.Kind]int64 `json:"taken"`
+	// Proof is the rest of the receipt of prepare; nil while preparing.
+	Proof *PrepareProof `json:"proof"`
 	// Sums counts the changes that reconcile has found so far.
 	Sums report.Sums `json:"sums"`
 	// Numbers is how far the kit is with each key of a generated attribute; none where the scope has none.
@@ -76,6 +78,7 @@ func (t *trip) status(ctx context.Context) (*TripStatus, error) {
 		return status, err
 	}
 	status.Prepared, status.Taken = &receipt.Ended, receipt.Taken
+	status.Proof = &receipt.PrepareProof
 	last, err := report.Read(t.dir)
 	if errors.Is(err, report.ErrNone) {
 		return status, nil

@@ -64,6 +64,14 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("the snapshot in this directory has another %s: %s, not %s", e.What, e.Stored, e.Wanted)
 }
 
+// Hint says what to do about another format; empty for everything else.
+func (e *MismatchError) Hint() string {
+	if e.What != "format" {
+		return ""
+	}
+	return "another version of fieldkit wrote it: read it with that one or a newer one"
+}
+
 // UnknownNameError: a name in fieldkit.yaml that central does not know, or does not show to the account.
 type UnknownNameError struct {
 	// Kind is "org unit", "program" or "data set".

@@ -34,7 +34,7 @@ func prepareCommand() command {
 				return 0, err
 			}
 			defer kit.Close()
-			receipt, err := kit.Prepare(ctx, orchestrator.PrepareOptions{Confirm: c.confirm, LockOuts: c.acceptLockOuts, Full: c.parsed.Bool("full")})
+			receipt, err := kit.Prepare(ctx, orchestrator.PrepareOptions{Confirm: c.confirm, LockOuts: c.acceptLockOuts, Who: c.who(), Full: c.parsed.Bool("full")})
 			if err != nil {
 				return 0, err
 			}
@@ -93,7 +93,10 @@ func printReceipt(w io.Writer, receipt *orchestrator.PrepareReceipt) {
 		fmt.Fprintln(w, "read back and compared: the kit has everything, alike")
 	} else {
 		fmt.Fprintf(w, "read back and compared: %d records missing, %d different\n", receipt.Missing, receipt.Differing)
+		printUnlike(w, receipt)
 	}
+	fmt.Fprintf(w, "from %s, DHIS2 %s, read by %s, by fieldkit %s\n", receipt.Central.URL, receipt.Central.Version, receipt.Account, receipt.Fieldkit)
+	printProof(w, &receipt.PrepareProof)
 }
 
 // printTaken says what a trip carries, by the snapshot's kinds.

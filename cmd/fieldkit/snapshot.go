@@ -116,6 +116,9 @@ func (c *call) printRecords(ctx context.Context, kit *orchestrator.Kit, trip str
 
 func printSnapshot(w io.Writer, d *orchestrator.SnapshotDetails) {
 	printSummary(w, d.SnapshotSummary)
+	if d.Receipt != nil {
+		printProof(w, &d.Receipt.PrepareProof)
+	}
 	for _, unit := range d.Scope.OrgUnits {
 		fmt.Fprintf(w, "org unit %s (%s) with all below\n", unit.Name, unit.ID)
 	}

@@ -47,6 +47,7 @@ func printStatus(w io.Writer, status *orchestrator.Status) {
 	}
 	printTaken(w, trip.Taken)
 	printNumbers(w, trip.Numbers)
+	printProof(w, trip.Proof)
 	if trip.Reconciled == nil {
 		fmt.Fprintln(w, "not reconciled yet")
 		return
