@@ -193,8 +193,9 @@ func flatKeys(tb testing.TB) *Keys {
 // garbage collector leaves lying meanwhile.
 const flat = 32 << 20
 
-// flatAgain is the same where a crowd is taken again: the list of changes takes 32 bytes a record besides.
-const flatAgain = 64 << 20
+// flatAgain is the same where a crowd is taken again: the list of changes takes 32 bytes a record besides, and the
+// garbage collector lets as much lie.
+const flatAgain = 96 << 20
 
 // inFlatMemory holds the memory that many events take against that of ten thousand.
 func inFlatMemory(t *testing.T, memory func(testing.TB, crowd) uint64, events int, flat uint64) {
