@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
@@ -135,8 +136,9 @@ func (l *leaving) judge(ctx context.Context, r root, left, taken merge.Face, kit
 	unknown := l.unknown(left, there)
 	goes := map[merge.Ref]bool{}
 	for ref, object := range there.Objects {
-		_, stood := left.Objects[ref]
-		if _, stays := taken.Objects[ref]; !stood || stays || l.carried[ref] || ref.Kind == merge.Relationship && r.kind != rootRelationship {
+		stood, known := left.Objects[ref]
+		given, stays := taken.Objects[ref]
+		if !known || stays && !disowned(stood, given) || l.carried[ref] || ref.Kind == merge.Relationship && r.kind != rootRelationship {
 			continue
 		}
 		if above, down := left.Objects[object.Parent], taken.Objects[object.Parent]; above.UID != "" && down.UID == "" {
@@ -161,6 +163,18 @@ func (l *leaving) judge(ctx context.Context, r root, left, taken merge.Face, kit
 	}
 	leaves.emptied = append(leaves.emptied, emptied(left, taken, there, l.rules)...)
 	return nil
+}
+
+// disowned tells whether somebody is in fewer programs than the trip before left him in. DHIS2 lets go of an owner only
+// with the tracked entity (2.41 to 2.43), and of a program only when nobody is owned in it: so he goes, and is loaded
+// again.
+func disowned(left, given merge.Object) bool {
+	for field, owner := range left.Fields {
+		if strings.HasPrefix(field, merge.OwnerPrefix) && owner != "" && given.Fields[field] == "" {
+			return true
+		}
+	}
+	return false
 }
 
 // unknown are the objects that the kit has otherwise than the trip before left them, and all above them.

@@ -255,7 +255,7 @@ func (t *taking) copyTies(ctx context.Context, batch *Batch) error {
 		if err != nil {
 			return err
 		}
-		if !t.relations.add(r.Relationship) {
+		if !t.takes(r) || !t.relations.add(r.Relationship) {
 			continue
 		}
 		if err := batch.Copy(Relationships, Subject{}, r); err != nil {

@@ -97,8 +97,8 @@ type Found struct {
 	Completion    *dhis2api.Completion
 }
 
-// All reads everything of the scope: program by program, then tracked entities without enrollment, then data
-// set by data set. A tracked entity comes once for each of its programs in scope, with that program's
+// All reads everything of the scope: program by program, then tracked entities without enrollment, then those at the
+// other ends of relationships, then data set by data set. A tracked entity comes once for each of its programs in scope, with that program's
 // attributes (besides its type's) and enrollments: merge by uid. Relationships come on their own, each once,
 // and not inside other objects. A value whose data element is in two data sets comes twice. An error ends
 // the sequence; what the account may not list without search attributes is a SearchScopeError.
@@ -106,11 +106,15 @@ func (l Listing) All(ctx context.Context) iter.Seq2[Found, error] {
 	return func(yield func(Found, error) bool) {
 		relations := newUIDSet()
 		everyone := newUIDSet()
+		tied := newUIDSet()
 		ok := true
 		emit := func(found Found, related []*dhis2api.Relationship) bool {
 			ok = yield(found, nil)
 			for _, r := range related {
 				if ok && relations.add(r.Relationship) {
+					for uid := range entitiesTied(r) {
+						tied.add(uid)
+					}
 					ok = yield(Found{Kind: Relationships, Relationship: r}, nil)
 				}
 			}
@@ -137,6 +141,9 @@ func (l Listing) All(ctx context.Context) iter.Seq2[Found, error] {
 			if stop(l.allUnenrolled(ctx, kind, everyone, emit)) {
 				return
 			}
+		}
+		if stop(l.allOthers(ctx, tied, everyone, emit)) {
+			return
 		}
 		for _, dataSet := range l.Scope.DataSets {
 			if stop(l.allAggregate(ctx, dataSet, emit)) {
@@ -172,6 +179,26 @@ func (l Listing) allUnenrolled(ctx context.Context, kind TrackedEntityType, ever
 		}
 		related := DetachRelationships(t)
 		if !emit(Found{Kind: TrackedEntities, Subject: Subject{TrackedEntityType: kind.ID}, TrackedEntity: t}, related) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// allOthers reads who is at the other ends of relationships, everyone else being read.
+func (l Listing) allOthers(ctx context.Context, tied, everyone *uidSet, emit emitter) error {
+	var uids []string
+	for uid := range tied.all() {
+		if !everyone.has(uid) {
+			uids = append(uids, uid)
+		}
+	}
+	slices.Sort(uids)
+	for t, err := range l.others(ctx, uids) {
+		if err != nil {
+			return err
+		}
+		if !emit(Found{Kind: TrackedEntities, Subject: Subject{TrackedEntityType: t.TrackedEntityType}, TrackedEntity: t}, nil) {
 			return nil
 		}
 	}

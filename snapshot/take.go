@@ -60,7 +60,7 @@ type Progress struct {
 
 // Take reads what the writer's scope holds from a server into the writer's face: tracked entities with
 // enrollments, events and notes, program by program; tracked entities without any enrollment; events of
-// programs without registration; relationships; data values and completions. The taken face is bounded by
+// programs without registration; relationships, and the tracked entities at their other ends; data values and completions. The taken face is bounded by
 // the scope's since and lacks what central marked skipSynchronization, the loaded one does not (see Listing).
 // What an earlier run made durable is not asked for again. It does not finish the face: more may belong to it,
 // such as the metadata.
@@ -132,6 +132,9 @@ func Take(ctx context.Context, source *dhis2api.Client, w *Writer, o TakeOptions
 			return err
 		}
 	}
+	if err := t.settle(t.others(ctx)); err != nil {
+		return err
+	}
 	for _, dataSet := range w.Scope().DataSets {
 		if err := t.settle(t.aggregate(ctx, dataSet)); err != nil {
 			return err
@@ -160,6 +163,9 @@ func (t *taking) look(ctx context.Context) error {
 		return err
 	}
 	t.listing.enrollmentTies, t.listing.eventTies = now.Enrollments, now.Events
+	if t.possible, err = possibleTies(ctx, t.client, t.w.Scope()); err != nil {
+		return err
+	}
 	t.before, err = openBefore(ctx, t.options.Before, now)
 	var damaged *DamagedError
 	if errors.As(err, &damaged) && t.options.Warn != nil {
@@ -179,6 +185,8 @@ type taking struct {
 	// written; programs what was written of each program.
 	everyone, relations *uidSet
 	programs            map[string]*uidSet
+	// possible are the types of relationships that are taken; nil takes all.
+	possible map[string]bool
 	// mentions is nil where nobody wants to know.
 	mentions *mentions
 	// before is nil where everything is asked for.
@@ -409,7 +417,7 @@ func (s stream[T]) add(batch *Batch, object T) error {
 // relate writes the relationships that are not written yet.
 func (t *taking) relate(batch *Batch, related []*dhis2api.Relationship) error {
 	for _, r := range related {
-		if !t.relations.add(r.Relationship) {
+		if !t.takes(r) || !t.relations.add(r.Relationship) {
 			continue
 		}
 		if err := batch.Add(Relationships, Subject{}, r); err != nil {
@@ -455,6 +463,9 @@ func (t *taking) unenrolled(ctx context.Context, kind TrackedEntityType) error {
 			return err
 		}
 		related := DetachRelationships(person)
+		if t.w.Face() == Taken {
+			person.ProgramOwners = nil // of enrollments that are deleted: nobody can be given an owner without one
+		}
 		t.mention(person)
 		if err := batch.Add(TrackedEntities, subject, person); err != nil {
 			return err

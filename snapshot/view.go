@@ -132,8 +132,12 @@ func (r *viewReading) relationshipTypes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	possible, err := possibleTies(ctx, r.central, r.scope)
+	if err != nil {
+		return err
+	}
 	for _, raw := range found {
-		r.common = append(r.common, raw...)
+		r.common = fmt.Append(append(r.common, raw...), possible[objectID(raw)])
 		var kind struct {
 			FromConstraint, ToConstraint end
 			Bidirectional                bool
