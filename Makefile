@@ -61,6 +61,12 @@ acceptance: ## run the whole loop on two servers: CENTRAL=url LOCAL=url [LOCAL_D
 	 FIELDKIT_ACCEPTANCE_LOCAL_DATABASE='$(LOCAL_DATABASE)' \
 	 go test -count 1 -timeout 30m -v -run '^TestAcceptance' ./orchestrator/...
 
+.PHONY: clone
+clone: ## prove a prepare by a script that knows nothing of fieldkit, on two fresh servers: CENTRAL=url LOCAL=url [LOCAL_DATABASE=url]; else on simulated ones
+	@FIELDKIT_ACCEPTANCE_CENTRAL='$(CENTRAL)' FIELDKIT_ACCEPTANCE_LOCAL='$(LOCAL)' \
+	 FIELDKIT_ACCEPTANCE_LOCAL_DATABASE='$(LOCAL_DATABASE)' \
+	 go test -count 1 -timeout 60m -v -run '^TestClone$$' ./orchestrator/...
+
 # The browser that the report's test opens it in, and the database that some tests need.
 .PHONY: chromium postgres
 chromium:
