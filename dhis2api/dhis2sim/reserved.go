@@ -80,7 +80,7 @@ func (s *Server) requiredValues(w http.ResponseWriter, r *http.Request, _ *accou
 		switch segment.method {
 		case "ORG_UNIT_CODE":
 			required = append(required, segment.method)
-		case "SEQUENTIAL", "RANDOM", "CURRENT_DATE":
+		case "SEQUENTIAL", "RANDOM":
 			optional = append(optional, segment.method)
 		}
 	}
@@ -95,7 +95,7 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request, n, days int, a
 	}
 	const atOnce = 1000
 	if n < 1 || n > atOnce {
-		writeError(w, http.StatusBadRequest, "", "You can only reserve up to 1000 values at a time.")
+		writeError(w, http.StatusBadRequest, "", "You can only reserve between 1 and 1000 values in a single request.")
 		return
 	}
 	if given, err := strconv.Atoi(r.URL.Query().Get("expiration")); err == nil {
@@ -106,7 +106,11 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request, n, days int, a
 	for range n {
 		key, value, err := s.nextValue(r.PathValue("uid"), segments, r.URL.Query(), now)
 		if err != nil {
-			writeError(w, http.StatusBadRequest, "", err.Error())
+			status := http.StatusConflict
+			if errors.Is(err, errMisfit) {
+				status = http.StatusInternalServerError
+			}
+			writeError(w, status, "", err.Error())
 			return
 		}
 		expires := now.AddDate(0, 0, days)
@@ -175,20 +179,22 @@ func (s *Server) nextValue(attribute string, segments []segment, parameters url.
 	return "", "", errors.New("Unable to reserve value, no new values available.") //nolint:staticcheck // DHIS2's own words
 }
 
-// cutTo cuts a given value to a format: "..." its first three characters, "^..." likewise, "...$" its last.
+// errMisfit is a code that does not go with its pattern.
+var errMisfit = errors.New("Value is invalid") //nolint:staticcheck // DHIS2's own words
+
+// cutTo cuts a given value to a format: "..." its first three characters, "^..." likewise. DHIS2 matches from the
+// beginning, so "...$" takes values of three characters and no others.
 func cutTo(format, value string) (string, error) {
-	length := strings.Count(format, ".")
+	length, letters := strings.Count(format, "."), []rune(value)
 	switch {
 	case value == "":
-		return "", errors.New("Missing required value 'ORG_UNIT_CODE'") //nolint:staticcheck // DHIS2's own words
+		return "", errors.New("Missing required values: ORG_UNIT_CODE") //nolint:staticcheck // DHIS2's own words
 	case length == 0:
 		return value, nil
-	case len(value) < length:
-		return "", fmt.Errorf("Value is not valid for pattern: ORG_UNIT_CODE(%s)", format) //nolint:staticcheck // DHIS2's own words
-	case strings.HasSuffix(format, "$"):
-		return value[len(value)-length:], nil
+	case len(letters) < length, strings.HasSuffix(format, "$") && len(letters) > length:
+		return "", fmt.Errorf("%w: ORG_UNIT_CODE -> %s", errMisfit, value)
 	}
-	return value[:length], nil
+	return string(letters[:length]), nil
 }
 
 // javaDate writes a date by a Java pattern.

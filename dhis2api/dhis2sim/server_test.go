@@ -91,14 +91,15 @@ func TestReservedValues(t *testing.T) {
 		want   string
 	}{
 		{"aSequential/requiredValues", 200, "REQUIRED", `["ORG_UNIT_CODE"]`},
-		{"aSequential/requiredValues", 200, "OPTIONAL", `["CURRENT_DATE","SEQUENTIAL"]`},
-		{"aSequential/generate", 400, "status", `"ERROR"`},
+		{"aSequential/requiredValues", 200, "OPTIONAL", `["SEQUENTIAL"]`},
+		{"aSequential/generate", 409, "message", `"Missing required values: ORG_UNIT_CODE"`},
+		{"aSequential/generate?ORG_UNIT_CODE=R", 500, "message", `"Value is invalid: ORG_UNIT_CODE -\u003e R"`},
 		{"aSequential/generate?ORG_UNIT_CODE=RIO", 200, "value", `"RI-2026-001"`},
 		{"aSequential/generateAndReserve?ORG_UNIT_CODE=RIO&numberToReserve=2", 200, "list.1.value", `"RI-2026-003"`},
 		{"aSequential/generateAndReserve?ORG_UNIT_CODE=SOL", 200, "list.0.value", `"SO-2026-001"`},
 		{"aSequential/generateAndReserve?ORG_UNIT_CODE=SOL&numberToReserve=1001", 400, "status", `"ERROR"`},
 		{"aRandomOne1/generateAndReserve?numberToReserve=10", 200, "list.0.key", `"RRANDOM(#)"`},
-		{"aRandomOne1/generate", 400, "status", `"ERROR"`}, // all ten are gone
+		{"aRandomOne1/generate", 409, "status", `"ERROR"`}, // all ten are gone
 		{"aPlainOne11/generate", 400, "status", `"ERROR"`},
 		{"noSuchOne11/generate", 404, "errorCode", `"E1005"`},
 	} {
