@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/dhis2-fieldkit/fieldkit/snapshot"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
@@ -62,6 +63,7 @@ func (p *preparation) loadInto(ctx context.Context, taken *snapshot.Snapshot, w 
 	if p.receipt.Load, err = snapshot.Load(ctx, taken, p.local, w, options); err != nil {
 		return err
 	}
+	p.noteSpared()
 	if p.receipt.Load.Strict && len(p.receipt.Load.Refused)+len(p.receipt.Load.Omitted) > 0 {
 		p.warn(WithHint(errors.New("the kit's account is no superuser, so the kit holds central's old records against the rules of today; what it refuses is named"),
 			"give the account of local the authority ALL while prepare runs"))
@@ -76,4 +78,18 @@ func (p *preparation) loadInto(ctx context.Context, taken *snapshot.Snapshot, w 
 		return err
 	}
 	return w.Finish()
+}
+
+// noteSpared says what the kit had already, and what left it.
+func (p *preparation) noteSpared() {
+	var alike, taken int64
+	for _, count := range p.receipt.Load.Counts {
+		alike, taken = alike+count.Alike, taken+count.Taken
+	}
+	if alike > 0 {
+		p.kit.options.Progress.Note(fmt.Sprintf("%d of %d objects stood on the kit alike already", alike, taken))
+	}
+	if removed := p.receipt.RemovedRecords; removed > 0 {
+		p.kit.options.Progress.Note(fmt.Sprintf("%d objects and values left the kit: central has them no more, or the scope", removed))
+	}
 }
