@@ -29,6 +29,9 @@ type apiCounter struct {
 	pattern numbers.Pattern
 }
 
+// errOtherKey says that the kit resolves a pattern otherwise than central did.
+var errOtherKey = errors.New("the kit counts otherwise")
+
 // burnLimit is how many numbers are given away at most to bring a counter to its block.
 const burnLimit = 100_000
 
@@ -48,7 +51,7 @@ func (c apiCounter) draw(ctx context.Context, attribute string, key *numbers.Key
 	last := values[len(values)-1]
 	number, ok := c.pattern.Number(last.Key, last.Value)
 	if !ok || last.Key != key.Key {
-		return 0, fmt.Errorf("the kit counts attribute %s by %q and central by %q", attribute, last.Key, key.Key)
+		return 0, fmt.Errorf("%w: by %q, and central by %q", errOtherKey, last.Key, key.Key)
 	}
 	return number + 1, nil
 }

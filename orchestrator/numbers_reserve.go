@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"net/http"
 	"slices"
 	"time"
@@ -29,12 +30,12 @@ type reservation struct {
 	database *dhis2db.Database
 }
 
-// reserveNumbers reserves at central the values of generated attributes that the trip needs, unless an earlier run did.
+// reserveNumbers reserves at central the values of generated attributes that the trip needs and an earlier run has not.
 // What is left of those of the trip before is used first. Each answer of central's is on disk before the next question.
 func (p *preparation) reserveNumbers(ctx context.Context) error {
 	r := &reservation{preparation: p, path: p.trip.file(numbers.FileName)}
 	var err error
-	if r.held, err = numbers.Read(r.path); err != nil || r.held != nil && r.held.Complete {
+	if r.held, err = numbers.Read(r.path); err != nil {
 		return err
 	}
 	taken, err := snapshot.Open(p.trip.snapshotDir(), p.keys)
@@ -68,8 +69,7 @@ func (p *preparation) reserveNumbers(ctx context.Context) error {
 		}
 		p.kit.options.Progress.Count("keys", int64(i+1), int64(len(wanted)))
 	}
-	r.held.Complete = true
-	return r.held.Write(r.path)
+	return nil
 }
 
 // earlier is what the latest trip before had reserved of the same central for the same kit.
@@ -105,8 +105,13 @@ func (r *reservation) reserve(ctx context.Context, wanted wantedNumbers) error {
 	if err != nil && !errors.Is(err, numbers.ErrOwnDate) {
 		return err
 	}
-	// A pattern whose key only central can write gets one with its first answer.
 	key := attribute.Find(name)
+	if err != nil {
+		// A key that only central can write is known by its org unit, and gets its name with the first answer.
+		if i := slices.IndexFunc(attribute.Keys, func(k *numbers.Key) bool { return k.OrgUnitCode == wanted.orgUnitCode }); i >= 0 {
+			key = attribute.Keys[i]
+		}
+	}
 	if key == nil {
 		key = &numbers.Key{Key: name, OrgUnitCode: wanted.orgUnitCode, Wanted: wanted.count}
 		attribute.Keys = append(attribute.Keys, key)
@@ -114,9 +119,12 @@ func (r *reservation) reserve(ctx context.Context, wanted wantedNumbers) error {
 			return err
 		}
 	}
-	if wanted.pattern.Kind() == numbers.Random {
+	switch {
+	case key.Ahead: // the kit counts far above central already, and goes on there
+		err = nil
+	case wanted.pattern.Kind() == numbers.Random:
 		err = r.reserveRandom(ctx, wanted, key)
-	} else {
+	default:
 		err = r.reserveBlocks(ctx, wanted, key)
 	}
 	if refused(err) {
@@ -142,8 +150,8 @@ func refused(err error) bool {
 // takeOver puts what is left of the trip before into a key, and what the kit has handed out.
 func (r *reservation) takeOver(ctx context.Context, wanted wantedNumbers, key *numbers.Key, now time.Time) error {
 	old := r.before.Attribute(wanted.attribute).Find(key.Key)
-	if old != nil && !old.Ahead {
-		key.Blocks, key.Floor, key.Seeded = old.Blocks, old.Floor, old.Seeded
+	if old != nil {
+		key.Blocks, key.Floor, key.Seeded, key.Ahead = old.Blocks, old.Floor, old.Seeded, old.Ahead
 		if expires, err := r.central.ParseTime(old.Expires); err == nil && expires.After(now) {
 			key.Values, key.Expires = old.Values, old.Expires
 		}
@@ -219,7 +227,7 @@ func (r *reservation) reserveRandom(ctx context.Context, wanted wantedNumbers, k
 // on which it is asked. They lie in the upper half of the numbers, at a place that the kit's name decides. Central begins
 // at 1 each day, so it does not get there; another kit may have the same place.
 func (r *reservation) lookAhead(wanted wantedNumbers, attribute *numbers.Attribute, now time.Time) {
-	space := int64(wanted.pattern.Space())
+	space := int64(min(wanted.pattern.Space(), math.MaxInt32)) // DHIS2's counters hold no more
 	half := space / 2
 	places := max(half/max(wanted.count, 1), 1)
 	sum := fnv.New64a()

@@ -56,7 +56,7 @@ func (p *preparation) seedAttribute(ctx context.Context, attribute *numbers.Attr
 		}
 		err := seedKey(ctx, attribute.UID, key, counter)
 		switch {
-		case errors.Is(err, errFarOff), errors.Is(err, errUsedUp), refused(err):
+		case errors.Is(err, errFarOff), errors.Is(err, errUsedUp), errors.Is(err, errOtherKey), refused(err):
 			p.warnMayCollide(attribute, key, err)
 		case err != nil:
 			return err

@@ -21,9 +21,7 @@ const fileVersion = 1
 type Reservations struct {
 	Version int `json:"version"`
 	// Central is the address of the server that reserved them.
-	Central string `json:"central"`
-	// Complete tells that central was asked for everything that the trip wants.
-	Complete   bool         `json:"complete"`
+	Central    string       `json:"central"`
 	Attributes []*Attribute `json:"attributes"`
 }
 
