@@ -18,6 +18,7 @@ func prepareCommand() command {
 			"What the trip before has not brought home is kept and travels on, and what it took and has not changed at central since " +
 			"is not asked for again.",
 		flags: []cli.Flag{
+			&cli.BoolFlag{Name: "dry-run", Usage: "say how much it would be, how long it would take and how much of it is about people; change nothing"},
 			&cli.BoolFlag{Name: "full", Usage: "ask central for everything, changed or not"},
 			&cli.Float64Flag{Name: "rate", Usage: "ask central at most `N` times a second (default: central.rate in " + orchestrator.ConfigFile + ")"},
 			&cli.BoolFlag{Name: acceptLockOutsFlag, Usage: "load although the kit will then refuse what tablets have not sent yet; --yes does not say that"},
@@ -29,25 +30,32 @@ func prepareCommand() command {
 				return 0, usage(fmt.Sprintf("from %v to %v, as in --rate 2", orchestrator.LeastRate, orchestrator.MostRate),
 					"--rate is not a number of requests a second")
 			}
-			kit, err := orchestrator.Open(options)
-			if err != nil {
-				return 0, err
-			}
-			defer kit.Close()
-			receipt, err := kit.Prepare(ctx, orchestrator.PrepareOptions{Confirm: c.confirm, LockOuts: c.acceptLockOuts, Who: c.who(), Full: c.parsed.Bool("full")})
-			if err != nil {
-				return 0, err
-			}
-			if made := receipt.Identity; made != nil {
-				c.say("made a key for this user's snapshots: %s", made.Path)
-				c.say("whoever loses it cannot read them: keep a copy, or name recipients in %s", orchestrator.ConfigFile)
-			}
-			for _, warning := range receipt.Warnings {
-				c.say("%s", warning)
-			}
-			return exitHome, c.show(receipt, func(w io.Writer) { printReceipt(w, receipt) })
+			return preparingAs(c).prepare(ctx, c, options)
 		},
 	}
+}
+
+// realPreparing takes the scope and loads it.
+type realPreparing struct{}
+
+func (realPreparing) prepare(ctx context.Context, c *call, options orchestrator.OpenOptions) (int, error) {
+	kit, err := orchestrator.Open(options)
+	if err != nil {
+		return 0, err
+	}
+	defer kit.Close()
+	receipt, err := kit.Prepare(ctx, orchestrator.PrepareOptions{Confirm: c.confirm, LockOuts: c.acceptLockOuts, Who: c.who(), Full: c.parsed.Bool("full")})
+	if err != nil {
+		return 0, err
+	}
+	if made := receipt.Identity; made != nil {
+		c.say("made a key for this user's snapshots: %s", made.Path)
+		c.say("whoever loses it cannot read them: keep a copy, or name recipients in %s", orchestrator.ConfigFile)
+	}
+	for _, warning := range receipt.Warnings {
+		c.say("%s", warning)
+	}
+	return exitHome, c.show(receipt, func(w io.Writer) { printReceipt(w, receipt) })
 }
 
 const acceptLockOutsFlag = "accept-lockouts"
