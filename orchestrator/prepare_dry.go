@@ -198,6 +198,9 @@ func (a attributeTraits) personalReason(named *regexp.Regexp) string {
 	case a.Unique:
 		return "unique"
 	}
+	if a.ValueType == "BOOLEAN" || a.ValueType == "TRUE_ONLY" {
+		return "" // such as whether a date of birth is estimated
+	}
 	for _, text := range []string{a.Name, a.ShortName, a.Code} {
 		if named.MatchString(text) {
 			return "its name"

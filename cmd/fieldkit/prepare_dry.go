@@ -59,9 +59,9 @@ func printEstimate(w io.Writer, e *orchestrator.PrepareEstimate) {
 		fmt.Fprintln(w)
 	}
 	fmt.Fprintf(w, "about %s over the line, %s on disk, without metadata and files\n", megabytes(e.Received), megabytes(e.Stored))
-	fmt.Fprintf(w, "about %s to take the records from central, by samples", minutes(e.Taking))
+	fmt.Fprintf(w, "%s to take the records from central, by samples", minutes(e.Taking))
 	if e.Whole > 0 {
-		fmt.Fprintf(w, "; about %s for all of it, by trip %s", minutes(e.Whole), e.Last)
+		fmt.Fprintf(w, "; %s for all of it, by trip %s", minutes(e.Whole), e.Last)
 	}
 	fmt.Fprintln(w)
 	if e.Last != "" {
@@ -89,5 +89,5 @@ func minutes(d time.Duration) string {
 	if d < time.Minute {
 		return "less than a minute"
 	}
-	return fmt.Sprintf("%.0f minutes", d.Minutes())
+	return fmt.Sprintf("about %.0f minutes", d.Minutes())
 }
