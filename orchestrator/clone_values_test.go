@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"image"
+	"image/png"
 	"strings"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
@@ -129,9 +131,18 @@ func (c *clone) file(name, contentType string) string {
 	c.t.Helper()
 	c.made++
 	uid := c.id(fmt.Sprintf("file %d", c.made))
-	content := make([]byte, 200+c.random.IntN(5000))
+	content := make([]byte, 256+c.random.IntN(5000))
 	for i := range content {
 		content[i] = byte(c.random.Uint32())
+	}
+	if contentType == "image/png" { // DHIS2 makes smaller ones of it, and keeps none that it cannot read
+		picture := image.NewGray(image.Rect(0, 0, 16, 16))
+		copy(picture.Pix, content)
+		var encoded bytes.Buffer
+		if err := png.Encode(&encoded, picture); err != nil {
+			c.t.Fatal(err)
+		}
+		content = encoded.Bytes()
 	}
 	if _, err := c.central.UploadFile(c.t.Context(), uid, name, contentType, "", bytes.NewReader(content)); err != nil {
 		c.t.Fatal(err)
