@@ -29,9 +29,9 @@ test: chromium postgres ## run every test; those of the stack on a Docker engine
 	@go vet $(PACKAGES)
 	@if command -v "$$(go env CC)" > /dev/null; then \
 	   echo 'with the race detector: $(RACE)'; \
-	   CGO_ENABLED=1 go test -race -short $(RACE); \
+	   CGO_ENABLED=1 go test -race -short -timeout 30m $(RACE); \
 	 else echo 'no C compiler here, so without the race detector'; fi
-	@.tools/engine run go test -timeout 15m $(PACKAGES)
+	@.tools/engine run go test -timeout 45m $(PACKAGES)
 
 .PHONY: images
 images: ## make the stand-in images of PostgreSQL and DHIS2 in the engine at DOCKER_HOST

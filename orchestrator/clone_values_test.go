@@ -65,7 +65,7 @@ func (c *clone) programme(uid string) *programme {
 func textsOfPeople() []string {
 	return []string{
 		"Boca de Soloy", "Río Caña", "Rio Can\u0303a", "niño 👶🏽 con fiebre", " spaces around ", "a\r\nb\r\n", "tab\there", `"quoted", 'too' \ back`,
-		"<b>&amp;</b>", "0", "-", "ᠠᠡ‮RTL", strings.Repeat("long text ", 80),
+		"<b>&amp;</b>", "0", "-", "ᠠᠡ\u202eRTL", strings.Repeat("long text ", 80),
 	}
 }
 

@@ -31,11 +31,11 @@ func (p *configParser) androidKeys(a *snapshot.AndroidOverlay) []key {
 			says: "how often it fetches metadata by itself: `1h`, `12h`, `24h`, `7d` or `manual`"},
 		{name: "settingDownload", read: p.text(&a.SettingDownload, oneOf("GLOBAL", "PER_ORG_UNIT", "PER_PROGRAM", "PER_OU_AND_PROGRAM")),
 			without: "`" + d.SettingDownload + "`", says: "what the two limits below count for: `GLOBAL`, `PER_ORG_UNIT`, `PER_PROGRAM` or `PER_OU_AND_PROGRAM`"},
-		{name: "teiDownload", read: p.count(&a.TrackedEntities, 1, 100_000), without: fmt.Sprintf("`%d`", d.TrackedEntities),
+		{name: "teiDownload", read: p.count(&a.TrackedEntities, 100_000), without: fmt.Sprintf("`%d`", d.TrackedEntities),
 			says: "how many tracked entities the app downloads at most"},
-		{name: "eventsDownload", read: p.count(&a.Events, 1, 100_000), without: fmt.Sprintf("`%d`", d.Events),
+		{name: "eventsDownload", read: p.count(&a.Events, 100_000), without: fmt.Sprintf("`%d`", d.Events),
 			says: "how many events it downloads at most"},
-		{name: "reservedValues", read: p.count(&a.ReservedValues, 1, 500), without: fmt.Sprintf("`%d`", d.ReservedValues),
+		{name: "reservedValues", read: p.count(&a.ReservedValues, 500), without: fmt.Sprintf("`%d`", d.ReservedValues),
 			says: "how many values of each generated attribute it keeps in store"},
 		{name: "encryptDB", read: p.flag(&a.EncryptDB), without: "`true`", says: "whether the app's database is encrypted"},
 		{name: "allowScreenCapture", read: p.flag(&a.AllowScreenCapture), without: "`false`", says: "whether pictures of the app's screen may be taken"},
@@ -57,13 +57,13 @@ func oneOf(words ...string) func(string) error {
 	}
 }
 
-// count returns a reader of a whole number within bounds.
-func (p *configParser) count(target *int, least, most int) func(ast.Node) error {
+// count returns a reader of a whole number, from 1 to most.
+func (p *configParser) count(target *int, most int) func(ast.Node) error {
 	return func(node ast.Node) error {
 		var value string
 		err := p.text(&value, func(text string) error {
-			if n, err := strconv.Atoi(text); err != nil || n < least || n > most {
-				return WithHint(errors.New("not a number that can be used here"), "from %d to %d", least, most)
+			if n, err := strconv.Atoi(text); err != nil || n < 1 || n > most {
+				return WithHint(errors.New("not a number that can be used here"), "from 1 to %d", most)
 			}
 			return nil
 		})(node)

@@ -90,9 +90,9 @@ func (p *configParser) known(c *Config) []key {
 		}},
 		{name: "numbers", without: "what is below", says: "how many values of generated attributes (patient numbers) prepare reserves at central: " +
 			"for each key of a pattern `patients`, and besides what the app keeps in store for each person and org unit", keys: []key{
-			{name: "patients", read: p.count(&c.Numbers.Patients, 1, 100_000), without: fmt.Sprintf("`%d`", defaultNumbers().Patients),
+			{name: "patients", read: p.count(&c.Numbers.Patients, 100_000), without: fmt.Sprintf("`%d`", defaultNumbers().Patients),
 				says: "how many new patients are expected on one trip"},
-			{name: "days", read: p.count(&c.Numbers.Days, 1, 366), without: fmt.Sprintf("`%d`", defaultNumbers().Days),
+			{name: "days", read: p.count(&c.Numbers.Days, 366), without: fmt.Sprintf("`%d`", defaultNumbers().Days),
 				says: "how many days a trip lasts at most, for patterns with a date in them"},
 		}},
 		{name: "encrypt", without: "a key is made for this user", says: "for whom what the kit keeps on disk is encrypted", keys: []key{

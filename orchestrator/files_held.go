@@ -209,10 +209,10 @@ func (f *files) served(ctx context.Context, value fileValue) (bool, error) {
 	}
 	if receipt.State == "" { // central had it, and an earlier run was stopped before it could note so
 		file, err := f.central.File(ctx, value.file)
-		if err != nil && !dhis2api.NotFound(err) {
+		switch gone := dhis2api.NotFound(err); {
+		case err != nil && !gone:
 			return false, atServer(ctx, Central, f.central.BaseURL(), err)
-		}
-		if err != nil || file.StorageStatus != dhis2api.FileStored {
+		case gone, file.StorageStatus != dhis2api.FileStored:
 			return false, nil
 		}
 		receipt.Bytes, receipt.MD5 = file.ContentLength, file.ContentMD5

@@ -87,7 +87,7 @@ func (k *Kit) Snapshots(ctx context.Context) ([]SnapshotSummary, error) {
 		if t == nil {
 			continue
 		}
-		summary, _, err := t.summary()
+		summary, err := t.summary()
 		if err := errors.Join(err, t.close()); err != nil {
 			return nil, err
 		}
@@ -108,14 +108,18 @@ func (k *Kit) Snapshot(ctx context.Context, trip string) (*SnapshotDetails, erro
 }
 
 // SnapshotRecords calls f with the objects of one kind, as they are stored, or with the document of that name, such as
-// metadata. This is patients' data. An empty trip is the latest. Errors as of Snapshot, ErrUsage for what the face does not
-// have, and ErrWrongKey.
-func (k *Kit) SnapshotRecords(ctx context.Context, trip string, face snapshot.Face, kind string, f func(json.RawMessage) error) error {
+// metadata. This is patients' data. An empty trip is the latest; the face is taken or loaded. Errors as of Snapshot, ErrUsage
+// for another face and what the face does not have, and ErrWrongKey.
+func (k *Kit) SnapshotRecords(ctx context.Context, trip, face, kind string, f func(json.RawMessage) error) error {
+	of := snapshot.Face(face)
+	if of != snapshot.Taken && of != snapshot.Loaded {
+		return WithHint(usagef("a snapshot has no face %q", face), "it is taken or loaded")
+	}
 	t, err := k.namedTrip(ctx, trip)
 	if err != nil {
 		return err
 	}
-	return errors.Join(t.records(ctx, k.keyOptions(), face, kind, f), t.close())
+	return errors.Join(t.records(ctx, k.keyOptions(), of, kind, f), t.close())
 }
 
 // begunTrip opens a trip that was begun, without making anything; nil where the folder holds none.
@@ -154,20 +158,20 @@ func (k *Kit) namedTrip(ctx context.Context, id string) (*trip, error) {
 	return nil, WithHint(usagef("the kit %s has made no trip %q", k.config.Name, id), "%s", hint)
 }
 
-// summary is what the snapshot's folder tells. The manifest is nil where there is none that can be read.
-func (t *trip) summary() (SnapshotSummary, *snapshot.Manifest, error) {
+// summary is what the snapshot's folder tells.
+func (t *trip) summary() (SnapshotSummary, error) {
 	s := SnapshotSummary{Trip: t.id, State: t.state, Objects: map[snapshot.Kind]int64{}}
 	var err error
 	if s.Bytes, err = sizeBelow(t.snapshotDir()); err != nil {
-		return s, nil, err
+		return s, err
 	}
-	manifest, err := snapshot.ReadManifest(t.snapshotDir())
-	if errors.Is(err, snapshot.ErrNoSnapshot) {
-		return s, nil, nil
-	}
-	if err != nil {
-		s.Damage = err.Error()
-		return s, nil, nil
+	manifest, unread := snapshot.ReadManifest(t.snapshotDir())
+	switch {
+	case errors.Is(unread, snapshot.ErrNoSnapshot):
+		return s, nil
+	case unread != nil:
+		s.Damage = unread.Error()
+		return s, nil
 	}
 	if taken := manifest.Faces[snapshot.Taken]; taken != nil {
 		s.Taken, s.Central = &taken.FinishedAt, taken.Server.URL
@@ -178,7 +182,7 @@ func (t *trip) summary() (SnapshotSummary, *snapshot.Manifest, error) {
 	if loaded := manifest.Faces[snapshot.Loaded]; loaded != nil {
 		s.Loaded = &loaded.FinishedAt
 	}
-	return s, manifest, nil
+	return s, nil
 }
 
 // sizeBelow is the number of bytes in the files below a directory; 0 where there is none.
@@ -203,7 +207,7 @@ func sizeBelow(dir string) (int64, error) {
 }
 
 func (t *trip) details(ctx context.Context) (*SnapshotDetails, error) {
-	summary, _, err := t.summary()
+	summary, err := t.summary()
 	if err != nil {
 		return nil, err
 	}

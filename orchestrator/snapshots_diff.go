@@ -227,10 +227,12 @@ func (d *differ) fields(ctx context.Context, side int) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot compare snapshots: %w", err)
 	}
+	defer func() { err = errors.Join(err, concerns.Close()) }()
 	insert, err := tx.PrepareContext(ctx, `INSERT OR REPLACE INTO `+diffFields(side)+` VALUES(?, ?, ?, ?)`)
 	if err != nil {
 		return fmt.Errorf("cannot compare snapshots: %w", err)
 	}
+	defer func() { err = errors.Join(err, insert.Close()) }()
 	err = d.each(ctx, side, func(_ int, p piece) error {
 		var differs bool
 		if err := concerns.QueryRowContext(ctx, p.root.String()).Scan(&differs); err != nil || !differs {

@@ -23,7 +23,6 @@ type changing struct {
 	next int
 	// people, events, relations are uids that are there or were.
 	people, sources, relations []string
-	names                      int
 }
 
 const (

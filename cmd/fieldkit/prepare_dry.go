@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator"
-	"github.com/dhis2-fieldkit/fieldkit/snapshot"
 )
 
 // preparing is what `prepare` does with a kit: it prepares, or says what that would come to.
@@ -74,11 +73,12 @@ func printEstimate(w io.Writer, e *orchestrator.PrepareEstimate) {
 	fmt.Fprintf(w, "%s\n", e.Personal.Definition)
 }
 
-func streamWord(kind snapshot.Kind) string {
+// streamWord is what the objects of a kind of the snapshot's are called.
+func streamWord[Kind ~string](kind Kind) string {
 	switch kind {
-	case snapshot.TrackedEntities:
+	case "tracker":
 		return "tracked entities"
-	case snapshot.DataValues:
+	case "values":
 		return "values"
 	}
 	return string(kind)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator"
-	"github.com/dhis2-fieldkit/fieldkit/snapshot"
 	"github.com/urfave/cli/v2"
 )
 
@@ -78,7 +77,7 @@ func snapshotShowCommand() command {
 			"what is stored, one JSON object a line: that is patients' data, and needs the key.",
 		flags: []cli.Flag{
 			&cli.StringFlag{Name: "records", Usage: "print the `KIND`: tracker, events, relationships, values, completions, or a document such as metadata"},
-			&cli.StringFlag{Name: "face", Value: string(snapshot.Taken), Usage: "with --records: `FACE` to read, taken or loaded"},
+			&cli.StringFlag{Name: "face", Value: "taken", Usage: "with --records: `FACE` to read, taken or loaded"},
 		},
 		do: func(ctx context.Context, c *call) (int, error) {
 			kit, err := c.look(ctx)
@@ -104,11 +103,7 @@ func snapshotShowCommand() command {
 
 // printRecords prints what is stored, line by line.
 func (c *call) printRecords(ctx context.Context, kit *orchestrator.Kit, trip string) error {
-	face := snapshot.Face(c.parsed.String("face"))
-	if face != snapshot.Taken && face != snapshot.Loaded {
-		return usage("it is taken or loaded", "--face knows no %q", face)
-	}
-	return kit.SnapshotRecords(ctx, trip, face, c.parsed.String("records"), func(record json.RawMessage) error {
+	return kit.SnapshotRecords(ctx, trip, c.parsed.String("face"), c.parsed.String("records"), func(record json.RawMessage) error {
 		_, err := fmt.Fprintf(c.Stdout, "%s\n", record)
 		return err
 	})
