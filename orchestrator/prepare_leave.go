@@ -197,21 +197,21 @@ func (l *leaving) tied(ctx context.Context, r root, goes map[merge.Ref]bool, kit
 	if len(goes) == 0 {
 		return merge.Ref{}, nil
 	}
-	objects := kit.faces[r].Objects
-	if r.kind == rootEvent {
-		_, uid, err := r.event()
-		if err != nil {
-			return merge.Ref{}, err
+	face := merge.Face{Objects: maps.Clone(kit.faces[r].Objects)}
+	for gone := range goes {
+		// Records show those alone that begin in them or go both ways (DHIS2 2.41 to 2.43).
+		query, ok := endOf(gone)
+		if !ok {
+			continue
 		}
-		face := merge.Face{}
-		if event := kit.events[uid]; event != nil {
-			for _, relationship := range event.Relationships {
-				kit.canonical.AddRelationship(&face, relationship)
+		for relationship, err := range l.local.Relationships(ctx, query) {
+			if err != nil {
+				return merge.Ref{}, err
 			}
+			kit.canonical.AddRelationship(&face, relationship)
 		}
-		objects = face.Objects
 	}
-	for ref, object := range objects {
+	for ref, object := range face.Objects {
 		if ref.Kind != merge.Relationship || goes[ref] || !touches(object, goes, kit.faces[r]) {
 			continue
 		}

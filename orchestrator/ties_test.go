@@ -66,3 +66,30 @@ func TestAttributesOfTheUnenrolled(t *testing.T) {
 		})
 	}
 }
+
+// TestRelationshipOfTheLeaving: a relationship that is not home keeps on the kit whom it ends in, though central has deleted
+// him.
+func TestRelationshipOfTheLeaving(t *testing.T) {
+	w := newWorld(t, simulated(t, "2.42.5.2"), simulated(t, "2.42.5.2"), "")
+	w.setUp()
+	w.patientsAtCentral()
+	w.prepare()
+	w.local = w.connect(orchestrator.Local, w.local.BaseURL())
+	w.send(w.local, dhis2api.TrackerPayload{
+		TrackedEntities: []*dhis2api.TrackedEntity{w.patient("Zoe", map[string]string{"nationalID": "8-999-9"})},
+		Relationships:   []*dhis2api.Relationship{w.mother("Zoe", "Ana")},
+	}, "")
+	w.send(w.central, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{w.patient("Xenia", map[string]string{"nationalID": "8-999-9"})}}, "")
+	first := w.reconcile(false)
+	w.send(w.central, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{{TrackedEntity: w.id("Ana")}, {TrackedEntity: w.id("Berta")}}}, dhis2api.ImportStrategyDelete)
+	w.prepare()
+	if _, err := w.local.Relationship(t.Context(), w.id("Zoe mother of Ana"), dhis2api.Lookup{}); err != nil {
+		t.Errorf("the relationship that waits is gone from the kit: %v", err)
+	}
+	if _, err := w.local.TrackedEntity(t.Context(), w.id("Berta"), dhis2api.Lookup{}); !dhis2api.NotFound(err) {
+		t.Errorf("Berta, whom central deleted, is still on the kit: %v", err)
+	}
+	if again := w.reconcile(false); again.Sums.Held != first.Sums.Held {
+		t.Errorf("%d changes are held, %d were: %s", again.Sums.Held, first.Sums.Held, asJSON(again))
+	}
+}
