@@ -165,13 +165,9 @@ func (t *trip) summary() (SnapshotSummary, error) {
 	if s.Bytes, err = sizeBelow(t.snapshotDir()); err != nil {
 		return s, err
 	}
-	manifest, unread := snapshot.ReadManifest(t.snapshotDir())
-	switch {
-	case errors.Is(unread, snapshot.ErrNoSnapshot):
-		return s, nil
-	case unread != nil:
-		s.Damage = unread.Error()
-		return s, nil
+	manifest, err := snapshot.ReadManifest(t.snapshotDir())
+	if err != nil {
+		return s.unread(err), nil
 	}
 	if taken := manifest.Faces[snapshot.Taken]; taken != nil {
 		s.Taken, s.Central = &taken.FinishedAt, taken.Server.URL
@@ -183,6 +179,14 @@ func (t *trip) summary() (SnapshotSummary, error) {
 		s.Loaded = &loaded.FinishedAt
 	}
 	return s, nil
+}
+
+// unread is the summary of a snapshot that there is not yet, or that cannot be read.
+func (s SnapshotSummary) unread(why error) SnapshotSummary {
+	if !errors.Is(why, snapshot.ErrNoSnapshot) {
+		s.Damage = why.Error()
+	}
+	return s
 }
 
 // sizeBelow is the number of bytes in the files below a directory; 0 where there is none.
