@@ -88,7 +88,7 @@ type PrepareReceipt struct {
 }
 
 // Prepare takes the scope of fieldkit.yaml from central and loads it into local: metadata, people, values. It
-// ends with both faces of the snapshot on disk and compared. Central is only read.
+// ends with both faces of the snapshot on disk and compared. Central is only read, but for the numbers that it is asked to set aside.
 //
 // A prepare that was interrupted goes on where it stopped. Changes of the trip before that are not home are
 // not overwritten: they keep their base and travel on. The error is an ErrUsage for an org unit, program or

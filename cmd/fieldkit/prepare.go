@@ -14,7 +14,7 @@ func prepareCommand() command {
 	return command{
 		name:  "prepare",
 		usage: "take the scope from central and load it into the kit's DHIS2",
-		description: "Central is only read. A prepare that was interrupted goes on where it stopped. " +
+		description: "Central is only read, but for the numbers that it sets aside. A prepare that was interrupted goes on where it stopped. " +
 			"What the trip before has not brought home is kept and travels on, and what it took and has not changed at central since " +
 			"is not asked for again.",
 		flags: []cli.Flag{
