@@ -24,6 +24,9 @@ var patterns = map[string]string{
 // none twice. FIELDKIT_ACCEPTANCE_CENTRAL and the like name real servers, and FIELDKIT_ACCEPTANCE_RESET_LOCAL the command
 // that makes the local server a second, empty kit.
 func TestNumbers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the race detector takes ten times as long")
+	}
 	if central := os.Getenv("FIELDKIT_ACCEPTANCE_CENTRAL"); central != "" {
 		reset := os.Getenv("FIELDKIT_ACCEPTANCE_RESET_LOCAL")
 		if reset == "" {

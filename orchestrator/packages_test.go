@@ -16,6 +16,9 @@ import (
 // wrote with fieldkit in mind. They are not part of this repository: FIELDKIT_PACKAGES names the folder that
 // holds them as JSON files. Where CI is set they must be there.
 func TestPublishedPackages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the race detector takes ten times as long")
+	}
 	folder := os.Getenv("FIELDKIT_PACKAGES")
 	files, err := filepath.Glob(filepath.Join(folder, "*.json"))
 	if err != nil {

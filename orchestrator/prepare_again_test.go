@@ -43,6 +43,9 @@ func secondPrepares() map[string]func(againWorld) {
 }
 
 func TestSecondPrepare(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the race detector takes ten times as long")
+	}
 	for name, change := range secondPrepares() {
 		t.Run(name, func(t *testing.T) { change(newAgainWorld(t, "2.43.1")) })
 	}

@@ -117,6 +117,9 @@ func departures() map[string]departure {
 // has, or the scope, is gone from the kit and can come back, and what is held travels along unharmed. Real servers
 // (FIELDKIT_ACCEPTANCE_CENTRAL and _LOCAL) lose all that was ever deleted on them, by whomever.
 func TestLeavesAndComesBack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the race detector takes ten times as long")
+	}
 	if central := os.Getenv("FIELDKIT_ACCEPTANCE_CENTRAL"); central != "" {
 		for name, scenario := range departures() {
 			t.Run(name, func(t *testing.T) {

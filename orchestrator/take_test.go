@@ -14,6 +14,9 @@ import (
 // TestPrepareMovesWhatChanged: after a hundredth of the patients changed at central, the second prepare moves less than a
 // tenth of the first one's bytes; and asked for everything, as much again.
 func TestPrepareMovesWhatChanged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the race detector takes ten times as long")
+	}
 	const patients, changed = 2000, 20
 	w := newWorld(t, simulated(t, "2.42.5.2"), simulated(t, "2.42.5.2"), "")
 	w.setUp()
