@@ -163,9 +163,7 @@ func (t *taking) look(ctx context.Context) error {
 		return err
 	}
 	t.listing.enrollmentTies, t.listing.eventTies = now.Enrollments, now.Events
-	if t.possible, err = possibleTies(ctx, t.client, t.w.Scope()); err != nil {
-		return err
-	}
+	t.possible = now.Ties
 	t.before, err = openBefore(ctx, t.options.Before, now)
 	var damaged *DamagedError
 	if errors.As(err, &damaged) && t.options.Warn != nil {

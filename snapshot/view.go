@@ -32,6 +32,9 @@ type view struct {
 	// tracked entity.
 	Enrollments bool `json:"enrollments,omitempty"`
 	Events      bool `json:"events,omitempty"`
+	// Ties tells of each relationship type whether its relationships can stand on the kit; nil where the account may not
+	// read the types: then all are tried.
+	Ties map[string]bool `json:"ties,omitempty"`
 }
 
 // alike tells whether an unchanged record of a stream is shown as it was before.
@@ -132,12 +135,11 @@ func (r *viewReading) relationshipTypes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	possible, err := possibleTies(ctx, r.central, r.scope)
-	if err != nil {
+	if r.view.Ties, err = possibleTies(ctx, r.central, r.scope); err != nil {
 		return err
 	}
 	for _, raw := range found {
-		r.common = fmt.Append(append(r.common, raw...), possible[objectID(raw)])
+		r.common = fmt.Append(append(r.common, raw...), r.view.Ties[objectID(raw)])
 		var kind struct {
 			FromConstraint, ToConstraint end
 			Bidirectional                bool
