@@ -117,6 +117,15 @@ type EncryptConfig struct {
 	Recipients []string
 }
 
+// NumbersConfig says how many values of generated attributes a trip is to have.
+type NumbersConfig struct {
+	// Patients is how many new patients are expected on one trip, Days how many days it lasts at most.
+	Patients, Days int
+}
+
+// defaultNumbers is what holds where the file says nothing.
+func defaultNumbers() NumbersConfig { return NumbersConfig{Patients: 500, Days: 30} }
+
 // ConfigError is a mistake in a configuration file, at a place in it. It is an ErrUsage.
 type ConfigError struct {
 	File string

@@ -39,5 +39,15 @@ func (k *Kit) openDatabase(ctx context.Context) (*dhis2db.Database, error) {
 	return dhis2db.Open(ctx, address, options)
 }
 
+// databaseIfAny connects to the database of the kit's DHIS2; nil where there is no access to it. The function that comes
+// with it closes it, and is to be called in any case.
+func (k *Kit) databaseIfAny(ctx context.Context) (*dhis2db.Database, func()) {
+	database, err := k.openDatabase(ctx)
+	if err != nil {
+		return nil, func() {}
+	}
+	return database, func() { _ = database.Close(context.WithoutCancel(ctx)) }
+}
+
 // noDatabase is the one reason that needs no mention while reconcile runs: the owner has chosen it.
 const noDatabase = ConfigFile + " does not say where it is (local: {database: ...})"

@@ -10,6 +10,14 @@ import (
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/numbers"
 )
 
+// kitCounter is where the kit's DHIS2 counts the numbers that it hands out.
+type kitCounter interface {
+	// next is the number that it hands out next for an attribute and a key; 1 where it has none yet.
+	next(ctx context.Context, attribute string, key *numbers.Key) (int64, error)
+	// advance makes it hand out from a number on, or from where it is if that is further.
+	advance(ctx context.Context, attribute string, key *numbers.Key, to int64) error
+}
+
 // databaseCounter counts in the kit's database.
 type databaseCounter struct{ database *dhis2db.Database }
 

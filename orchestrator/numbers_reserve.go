@@ -54,15 +54,13 @@ func (p *preparation) reserveNumbers(ctx context.Context) error {
 	if r.held == nil {
 		r.held = &numbers.Reservations{Central: p.central.BaseURL()}
 	}
-	if r.before, err = r.earlier(ctx); err != nil {
+	if r.before, err = r.reservedBefore(ctx); err != nil {
 		return err
 	}
 	// Without access the counter is asked by the API, once there is something to ask for.
-	if r.database, err = p.kit.openDatabase(ctx); err == nil {
-		defer func() { _ = r.database.Close(context.WithoutCancel(ctx)) }()
-	} else {
-		r.database = nil
-	}
+	database, leave := p.kit.databaseIfAny(ctx)
+	defer leave()
+	r.database = database
 	for i, one := range wanted {
 		if err := r.reserve(ctx, one); err != nil {
 			return err
@@ -72,8 +70,8 @@ func (p *preparation) reserveNumbers(ctx context.Context) error {
 	return nil
 }
 
-// earlier is what the latest trip before had reserved of the same central for the same kit.
-func (r *reservation) earlier(ctx context.Context) (*numbers.Reservations, error) {
+// reservedBefore is what the latest trip before had reserved of the same central for the same kit.
+func (r *reservation) reservedBefore(ctx context.Context) (*numbers.Reservations, error) {
 	if carried, err := r.trip.journal.Fact(ctx, factCarried); err != nil || carried == carriedElsewhere {
 		return nil, err
 	}

@@ -18,12 +18,8 @@ func (p *preparation) seedNumbers(ctx context.Context) error {
 		return err
 	}
 	p.kit.options.Progress.Step("giving the kit its numbers")
-	database, err := p.kit.openDatabase(ctx)
-	if err != nil {
-		database = nil
-	} else {
-		defer func() { _ = database.Close(context.WithoutCancel(ctx)) }()
-	}
+	database, leave := p.kit.databaseIfAny(ctx)
+	defer leave()
 	for _, attribute := range held.Attributes {
 		if err := p.seedAttribute(ctx, attribute, database); err != nil {
 			return err

@@ -45,12 +45,8 @@ func (k *Kit) numberStatus(ctx context.Context, t *trip) ([]NumberStatus, error)
 	}
 	reaching, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	database, err := k.openDatabase(reaching)
-	if err != nil {
-		database = nil
-	} else {
-		defer func() { _ = database.Close(context.WithoutCancel(ctx)) }()
-	}
+	database, leave := k.databaseIfAny(reaching)
+	defer leave()
 	var all []NumberStatus
 	for _, attribute := range held.Attributes {
 		for _, key := range attribute.Keys {

@@ -2,7 +2,6 @@ package orchestrator
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,23 +23,14 @@ type wantedNumbers struct {
 	count       int64
 }
 
-// NumbersConfig says how many values of generated attributes a trip is to have.
-type NumbersConfig struct {
-	// Patients is how many new patients are expected on one trip, Days how many days it lasts at most.
-	Patients, Days int
-}
-
-// defaultNumbers is what holds where the file says nothing.
-func defaultNumbers() NumbersConfig { return NumbersConfig{Patients: 500, Days: 30} }
-
 // hoard is how many values of an attribute the Android app keeps in store for each account and org unit, where its
 // settings say nothing.
 const hoard = 100
 
 // generatedAttribute is what central's metadata says of an attribute with a pattern.
 type generatedAttribute struct {
-	ID, Name, Pattern                      string
-	Generated, SkipSynchronization, Unique bool
+	ID, Name, Pattern              string
+	Generated, SkipSynchronization bool
 }
 
 // attributeUses are the org units in which somebody may register with an attribute: by attribute, and by unit.
@@ -232,12 +222,4 @@ func (p *preparation) accountsAt(metadata snapshot.Metadata, units map[string]un
 		}
 	}
 	return at, nil
-}
-
-// kitCounter is where the kit's DHIS2 counts the numbers that it hands out.
-type kitCounter interface {
-	// next is the number that it hands out next for an attribute and a key; 1 where it has none yet.
-	next(ctx context.Context, attribute string, key *numbers.Key) (int64, error)
-	// advance makes it hand out from a number on, or from where it is if that is further.
-	advance(ctx context.Context, attribute string, key *numbers.Key, to int64) error
 }
