@@ -127,23 +127,34 @@ func (h *holding) readPersons(ctx context.Context, roots []root) error {
 	return nil
 }
 
-// readTiesOfDeleted adds the relationships of what the kit has deleted: a deletion takes them along, and records show those
-// alone that begin in them or go both ways (DHIS2 2.41 to 2.43).
+// readTiesOfDeleted adds the relationships of what the kit has deleted: a deletion takes them along.
 func (h *holding) readTiesOfDeleted(ctx context.Context, r root) error {
 	face := h.faces[r]
 	for ref := range h.ties[r].Deleted {
-		query, ok := endOf(ref)
-		if _, there := face.Objects[ref]; !there || !ok {
+		if _, there := face.Objects[ref]; !there {
 			continue
 		}
-		for relationship, err := range h.server.Relationships(ctx, query) {
-			if err != nil {
-				return err
-			}
-			h.canonical.AddRelationship(&face, relationship)
+		if err := h.addTiesOf(ctx, ref, &face); err != nil {
+			return err
 		}
 	}
 	h.faces[r] = face
+	return nil
+}
+
+// addTiesOf adds to a face the relationships that begin or end in an object. Records show those alone that begin in them
+// or go both ways (DHIS2 2.41 to 2.43).
+func (h *holding) addTiesOf(ctx context.Context, ref merge.Ref, face *merge.Face) error {
+	query, ok := endOf(ref)
+	if !ok {
+		return nil
+	}
+	for relationship, err := range h.server.Relationships(ctx, query) {
+		if err != nil {
+			return err
+		}
+		h.canonical.AddRelationship(face, relationship)
+	}
 	return nil
 }
 
@@ -211,7 +222,8 @@ func (h *holding) readRelationships(ctx context.Context, roots []root) error {
 			return err
 		}
 		tie := h.ties[r].Objects[ref]
-		query, ok := endQuery(tie)
+		end, _ := parseEnd(tie.Fields[merge.FieldFrom])
+		query, ok := endOf(end)
 		if !ok {
 			continue
 		}
@@ -359,12 +371,6 @@ func (h *holding) ask(ctx context.Context, ref merge.Ref) error {
 		err = &dhis2api.StatusError{Status: http.StatusNotFound}
 	}
 	return err
-}
-
-// endQuery asks for the relationships of a relationship's first end.
-func endQuery(relationship merge.Object) (dhis2api.RelationshipQuery, bool) {
-	end, _ := parseEnd(relationship.Fields[merge.FieldFrom])
-	return endOf(end)
 }
 
 // endOf asks for the relationships that begin or end in an object; false where nothing of its kind can be an end.

@@ -88,7 +88,8 @@ type PrepareReceipt struct {
 }
 
 // Prepare takes the scope of fieldkit.yaml from central and loads it into local: metadata, people, values. It
-// ends with both faces of the snapshot on disk and compared. Central is only read, but for the numbers that it is asked to set aside.
+// ends with both faces of the snapshot on disk and compared. Central is only read, but for the numbers that it
+// is asked to set aside.
 //
 // A prepare that was interrupted goes on where it stopped. Changes of the trip before that are not home are
 // not overwritten: they keep their base and travel on. The error is an ErrUsage for an org unit, program or
@@ -302,9 +303,7 @@ func (p *preparation) compare(ctx context.Context) error {
 		return err
 	}
 	err = taken.against(ctx, loaded, func(d difference) error {
-		switch {
-		case d.subject == tiesSubject, d.empty, skip[d.root]:
-		default:
+		if d.subject != tiesSubject && !d.empty && !skip[d.root] {
 			p.receipt.unlike(d)
 		}
 		return nil
@@ -338,15 +337,7 @@ func (p *preparation) indexTaken(ctx context.Context, s *snapshot.Snapshot) (*in
 // finish makes the trip ready and keeps the receipt in its journal.
 func (p *preparation) finish(ctx context.Context) error {
 	p.receipt.Trip, p.receipt.Ended = p.trip.id, p.kit.options.Now()
-	for _, unit := range p.scope.OrgUnits {
-		p.receipt.OrgUnits = append(p.receipt.OrgUnits, unit.Name)
-	}
-	for _, program := range p.scope.Programs {
-		p.receipt.Programs = append(p.receipt.Programs, program.Name)
-	}
-	for _, dataSet := range p.scope.DataSets {
-		p.receipt.DataSets = append(p.receipt.DataSets, dataSet.Name)
-	}
+	p.receipt.OrgUnits, p.receipt.Programs, p.receipt.DataSets = scopeNames(p.scope)
 	kept, err := json.Marshal(p.receipt)
 	if err != nil {
 		return err

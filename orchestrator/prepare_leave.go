@@ -30,8 +30,8 @@ func (p *preparation) leave(ctx context.Context, taken *snapshot.Snapshot) error
 		return err
 	}
 	p.kit.options.Progress.Step("removing from the kit what central no longer has, or the scope")
-	l := &leaving{preparation: p, past: before, rules: rulesOf(before.snapshot.Scope())}
-	if l.taken, err = p.indexTaken(ctx, taken); err != nil {
+	l := &leaving{preparation: p, rules: rulesOf(before.snapshot.Scope())}
+	if _, err = p.indexTaken(ctx, taken); err != nil {
 		return err
 	}
 	if l.carried, err = carriedRefs(ctx, p.trip.journal); err != nil {
@@ -60,8 +60,6 @@ func (p *preparation) leave(ctx context.Context, taken *snapshot.Snapshot) error
 // leaving is one run of leave.
 type leaving struct {
 	*preparation
-	past    *past
-	taken   *index
 	carried map[merge.Ref]bool
 	rules   merge.Rules
 	// again: an interrupted run has removed some of it already.
@@ -199,16 +197,8 @@ func (l *leaving) tied(ctx context.Context, r root, goes map[merge.Ref]bool, kit
 	}
 	face := merge.Face{Objects: maps.Clone(kit.faces[r].Objects)}
 	for gone := range goes {
-		// Records show those alone that begin in them or go both ways (DHIS2 2.41 to 2.43).
-		query, ok := endOf(gone)
-		if !ok {
-			continue
-		}
-		for relationship, err := range l.local.Relationships(ctx, query) {
-			if err != nil {
-				return merge.Ref{}, err
-			}
-			kit.canonical.AddRelationship(&face, relationship)
+		if err := kit.addTiesOf(ctx, gone, &face); err != nil {
+			return merge.Ref{}, err
 		}
 	}
 	for ref, object := range face.Objects {

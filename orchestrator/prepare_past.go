@@ -2,7 +2,6 @@ package orchestrator
 
 import (
 	"context"
-	"maps"
 	"sync"
 
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
@@ -84,7 +83,7 @@ func (b *past) asLeft(ctx context.Context, record merge.Record, rows []journal.C
 		refs[row.Ref] = true
 	}
 	var bases []merge.Base
-	for ref := range maps.Keys(refs) {
+	for ref := range refs {
 		of, err := b.trip.journal.Bases(ctx, ref)
 		if err != nil {
 			return merge.Face{}, err
