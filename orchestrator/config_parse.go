@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -439,16 +440,20 @@ func (p *configParser) rate(target *float64) func(ast.Node) error {
 	}
 }
 
-// LeastRate and MostRate are between what a rate may be, in requests a second.
-const (
-	LeastRate = 0.01
-	MostRate  = 1000
-)
-
 // checkRate accepts a number of requests a second.
 func checkRate(rate string) error {
-	if n, err := strconv.ParseFloat(rate, 64); err != nil || !(n >= LeastRate && n <= MostRate) { // NaN is neither
-		return WithHint(errors.New("not a number of requests a second"), "from %v to %v, as in 2", LeastRate, MostRate)
+	n, err := strconv.ParseFloat(rate, 64)
+	if err != nil {
+		n = math.NaN()
+	}
+	return CheckRate(n)
+}
+
+// CheckRate accepts a number of requests a second that a server may be asked at: from 0.01 to 1000. The error has a hint.
+func CheckRate(rate float64) error {
+	const least, most = 0.01, 1000
+	if !(rate >= least && rate <= most) { // NaN is neither
+		return WithHint(errors.New("not a number of requests a second"), "from %v to %v, as in 2", least, most)
 	}
 	return nil
 }

@@ -26,9 +26,10 @@ func prepareCommand() command {
 		do: func(ctx context.Context, c *call) (int, error) {
 			options := c.options(ctx)
 			options.RequestsPerSecond = c.parsed.Float64("rate")
-			if rate := options.RequestsPerSecond; c.parsed.IsSet("rate") && !(rate >= orchestrator.LeastRate && rate <= orchestrator.MostRate) {
-				return 0, usage(fmt.Sprintf("from %v to %v, as in --rate 2", orchestrator.LeastRate, orchestrator.MostRate),
-					"--rate is not a number of requests a second")
+			if c.parsed.IsSet("rate") {
+				if err := orchestrator.CheckRate(options.RequestsPerSecond); err != nil {
+					return 0, usage(orchestrator.Hint(err), "--rate: %v", err)
+				}
 			}
 			return preparingAs(c).prepare(ctx, c, options)
 		},
