@@ -159,9 +159,13 @@ func (f *indexFile) differences(ctx context.Context, name, other string, yield f
 			return err
 		}
 		return yield(d)
-	}, `SELECT x.root, x.subject, o.root IS NULL, (x.a, x.b, x.c, x.d) = (0, 0, 0, 0) FROM `+name+` x
-		LEFT JOIN `+other+` o ON o.root = x.root AND o.subject = x.subject
-		WHERE o.root IS NULL OR (x.a, x.b, x.c, x.d) <> (o.a, o.b, o.c, o.d)`)
+	}, `SELECT x.root, x.subject, o.root IS NULL, (x.a, x.b, x.c, x.d) = (0, 0, 0, 0)`+differs(name, other))
+}
+
+// differs selects the entries x of one index of which another has none, or one of other content (o).
+func differs(name, other string) string {
+	return ` FROM ` + name + ` x LEFT JOIN ` + other + ` o ON o.root = x.root AND o.subject = x.subject
+		WHERE o.root IS NULL OR (x.a, x.b, x.c, x.d) <> (o.a, o.b, o.c, o.d)`
 }
 
 // lacking calls f with the roots of one index of which another has nothing. Meanwhile f may not use the file.

@@ -192,15 +192,11 @@ func (d *differ) digest(ctx context.Context, side int) error {
 
 // differing lists the records of which anything differs.
 func (d *differ) differing(ctx context.Context) error {
-	only := func(a, b string) string {
-		return `SELECT x.root FROM ` + a + ` x LEFT JOIN ` + b + ` o ON o.root = x.root AND o.subject = x.subject
-			WHERE o.root IS NULL OR (x.a, x.b, x.c, x.d) <> (o.a, o.b, o.c, o.d)`
-	}
 	from, to := diffDigests(0), diffDigests(1)
 	for _, statement := range []string{
 		`CREATE TABLE differing(root TEXT PRIMARY KEY) WITHOUT ROWID`,
-		`INSERT OR IGNORE INTO differing ` + only(from, to),
-		`INSERT OR IGNORE INTO differing ` + only(to, from),
+		`INSERT OR IGNORE INTO differing SELECT x.root` + differs(from, to),
+		`INSERT OR IGNORE INTO differing SELECT x.root` + differs(to, from),
 		`CREATE TABLE ` + diffFields(0) + `(kind TEXT, uid TEXT, field TEXT, value BLOB, PRIMARY KEY(kind, uid, field)) WITHOUT ROWID`,
 		`CREATE TABLE ` + diffFields(1) + `(kind TEXT, uid TEXT, field TEXT, value BLOB, PRIMARY KEY(kind, uid, field)) WITHOUT ROWID`,
 	} {
