@@ -23,6 +23,12 @@ const DomainDataValue = "DATA_VALUE"
 // FileStored is the storage status of a file whose bytes the server has.
 const FileStored = "STORED"
 
+// MaxFileBytes is the largest file that DHIS2 takes unless it is told otherwise (max.file_upload_size, 2.41 to 2.43).
+const MaxFileBytes = 10_000_000
+
+// FileValueTypes are the value types of attributes and data elements whose values are the uids of files.
+func FileValueTypes() []string { return []string{"FILE_RESOURCE", "IMAGE"} }
+
 // FileResource is what the server knows of a file.
 type FileResource struct {
 	ID            string `json:"id"`

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -17,10 +16,6 @@ import (
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
 )
-
-// maxFile is the largest file that goes home, in bytes: what DHIS2 takes unless it is told otherwise
-// (max.file_upload_size, 2.41 to 2.43).
-const maxFile = 10_000_000
 
 // files brings home the files that values name: a photograph, a scan. A value of type FILE_RESOURCE or IMAGE is the
 // uid of a file, and central refuses a whole record that names one it lacks (E1007). So a file goes under its own
@@ -105,7 +100,7 @@ func (f *files) learnTypes(ctx context.Context) error {
 		return nil
 	}
 	typed := map[string]bool{}
-	query := dhis2api.ListQuery{Fields: "id", Filters: []string{"valueType:in:[FILE_RESOURCE,IMAGE]"}}
+	query := dhis2api.ListQuery{Fields: "id", Filters: []string{"valueType:in:[" + strings.Join(dhis2api.FileValueTypes(), ",") + "]"}}
 	for _, class := range []string{"trackedEntityAttributes", "dataElements"} {
 		for one, err := range dhis2api.ListAs[dhis2api.Ref](ctx, f.local, class, query) {
 			if err != nil {
@@ -169,7 +164,7 @@ func (f *files) assess(ctx context.Context, values []fileValue) error {
 			}
 		case local == nil || local.StorageStatus != dhis2api.FileStored:
 			standing = withoutFile(fileGone())
-		case local.ContentLength > maxFile:
+		case local.ContentLength > dhis2api.MaxFileBytes:
 			standing = withoutFile(fileTooLarge(local.ContentLength))
 		}
 		f.standing[uid] = standing
@@ -350,6 +345,5 @@ func (f *files) byProgram(value fileValue, ask func(dhis2api.FileValue) error) e
 
 // gone tells whether a server answered that it has no such file, or does not give it.
 func gone(err error) bool {
-	var status *dhis2api.StatusError
-	return forbidden(err) || errors.As(err, &status) && status.Status >= 400 && status.Status < 500 && status.Status != http.StatusTooManyRequests
+	return forbidden(err) || refused(err)
 }

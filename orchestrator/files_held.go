@@ -30,7 +30,7 @@ func fileDamaged() *refusal {
 }
 
 func fileTooLarge(bytes int64) *refusal {
-	return fileRefusal(fmt.Sprintf("its file is too large: %.1f MB, and DHIS2 takes %d MB at most", float64(bytes)/1e6, maxFile/1_000_000),
+	return fileRefusal(fmt.Sprintf("its file is too large: %.1f MB, and DHIS2 takes %d MB at most", float64(bytes)/1e6, dhis2api.MaxFileBytes/1_000_000),
 		"make it smaller and choose it again, or enter it at central by hand")
 }
 

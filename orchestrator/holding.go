@@ -396,6 +396,13 @@ func forbidden(err error) bool {
 	return errors.As(err, &status) && (status.Status == http.StatusForbidden || status.Status == http.StatusConflict)
 }
 
+// refused tells whether a server has answered, and said no; not that it was asked too often.
+func refused(err error) bool {
+	var status *dhis2api.StatusError
+	return errors.As(err, &status) && status.Status != http.StatusTooManyRequests &&
+		status.Status >= http.StatusBadRequest && status.Status < http.StatusInternalServerError
+}
+
 func uidsOf(roots []root) []string {
 	uids := make([]string, len(roots))
 	for i, r := range roots {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
-	"net/http"
 	"slices"
 	"time"
 
@@ -137,12 +136,6 @@ func (r *reservation) reserve(ctx context.Context, wanted wantedNumbers) error {
 		r.lookAhead(wanted, attribute, now)
 	}
 	return r.held.Write(r.path)
-}
-
-// refused tells whether a server has answered, and said no.
-func refused(err error) bool {
-	var status *dhis2api.StatusError
-	return errors.As(err, &status) && status.Status >= http.StatusBadRequest && status.Status < http.StatusInternalServerError
 }
 
 // takeOver puts what is left of the trip before into a key, and what the kit has handed out.

@@ -111,12 +111,9 @@ func sameFile(a, b *dhis2api.FileResource) bool {
 	return a.ContentLength == b.ContentLength && (a.ContentMD5 == "" || b.ContentMD5 == "" || a.ContentMD5 == b.ContentMD5)
 }
 
-// maxFile is the largest file that DHIS2 takes unless it is told otherwise (max.file_upload_size).
-const maxFile = 10_000_000
-
 // sendFile passes a file on from central. The text says why the target does not have it, empty when it does.
 func (l *loader) sendFile(ctx context.Context, file *namedFile, given *dhis2api.FileResource) (*dhis2api.FileResource, string, error) {
-	if given.ContentLength > maxFile {
+	if given.ContentLength > dhis2api.MaxFileBytes {
 		return nil, "its file is larger than 10 MB", nil
 	}
 	var fromCentral error

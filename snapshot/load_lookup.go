@@ -62,7 +62,7 @@ func newLoader(ctx context.Context, scope *Scope, local *dhis2api.Client, option
 			if err != nil {
 				return nil, err
 			}
-			if one.ValueType == "FILE_RESOURCE" || one.ValueType == "IMAGE" {
+			if slices.Contains(dhis2api.FileValueTypes(), one.ValueType) {
 				l.files[one.ID] = true
 			}
 			if class == "dataElements" {
