@@ -147,14 +147,14 @@ func (p payload) reversed() payload {
 
 // reconcileStanding makes a payload right for an object that the target has already: values that it has and
 // central does not are sent empty, which clears them (an import leaves alone what is left out), and notes
-// that it has are not sent again. Values that never travel (skip) are left alone.
-func reconcileStanding(sent *dhis2api.TrackedEntity, standing *dhis2api.TrackedEntity, skip skipped) {
+// that it has are not sent again: it never takes one twice.
+func reconcileStanding(sent *dhis2api.TrackedEntity, standing *dhis2api.TrackedEntity, spared spared) {
 	if standing == nil {
 		return
 	}
 	for _, attribute := range standing.Attributes {
 		has := slices.ContainsFunc(sent.Attributes, func(a dhis2api.Attribute) bool { return a.Attribute == attribute.Attribute })
-		if !has && !skip.attribute(attribute.Attribute) {
+		if !has && !spared.attribute(attribute.Attribute) {
 			sent.Attributes = append(sent.Attributes, dhis2api.Attribute{Attribute: attribute.Attribute})
 		}
 	}
@@ -167,17 +167,17 @@ func reconcileStanding(sent *dhis2api.TrackedEntity, standing *dhis2api.TrackedE
 		for _, event := range enrollment.Events {
 			j := slices.IndexFunc(standing.Enrollments[i].Events, func(e *dhis2api.Event) bool { return e.Event == event.Event })
 			if j >= 0 {
-				reconcileStandingEvent(event, standing.Enrollments[i].Events[j], skip)
+				reconcileStandingEvent(event, standing.Enrollments[i].Events[j], spared)
 			}
 		}
 	}
 }
 
-func reconcileStandingEvent(sent *dhis2api.Event, standing *dhis2api.Event, skip skipped) {
+func reconcileStandingEvent(sent *dhis2api.Event, standing *dhis2api.Event, spared spared) {
 	sent.Notes = withoutNotes(sent.Notes, standing.Notes)
 	for _, value := range standing.DataValues {
 		has := slices.ContainsFunc(sent.DataValues, func(v dhis2api.EventDataValue) bool { return v.DataElement == value.DataElement })
-		if !has && !skip.dataElement(sent.ProgramStage, value.DataElement) {
+		if !has && !spared.dataElement(sent.ProgramStage, value.DataElement) {
 			sent.DataValues = append(sent.DataValues, dhis2api.EventDataValue{DataElement: value.DataElement})
 		}
 	}
@@ -199,3 +199,16 @@ type skipped struct {
 func (s skipped) attribute(uid string) bool { return s.attributes[uid] }
 
 func (s skipped) dataElement(stage, uid string) bool { return s.dataElements[stage+"."+uid] }
+
+// spared are the values of an object on the target that are left alone although they are not sent: those that never
+// travel, or all.
+type spared struct {
+	skipped
+	all bool
+}
+
+func (s spared) attribute(uid string) bool { return s.all || s.skipped.attribute(uid) }
+
+func (s spared) dataElement(stage, uid string) bool {
+	return s.all || s.skipped.dataElement(stage, uid)
+}

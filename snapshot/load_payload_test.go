@@ -123,7 +123,7 @@ func TestReconcileStanding(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			got := parsed[*dhis2api.TrackedEntity](t, test.sent)
-			reconcileStanding(got, parsed[*dhis2api.TrackedEntity](t, test.standing), skip)
+			reconcileStanding(got, parsed[*dhis2api.TrackedEntity](t, test.standing), spared{skipped: skip})
 			if diff := cmp.Diff(parsed[*dhis2api.TrackedEntity](t, test.want), got); diff != "" {
 				t.Errorf("payload (-want +got):\n%s", diff)
 			}

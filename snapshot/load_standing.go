@@ -95,7 +95,7 @@ func (b *trackerBatch) lookAtStanding(ctx context.Context, first bool) error {
 				b.form().AddTrackedEntity(&given, sent)
 				b.form().AddTrackedEntity(&there, standing)
 				b.compare(given, there, alike)
-				b.adapt(sent, standing)
+				reconcileStanding(sent, standing, b.spared())
 			}
 		}
 	}
@@ -126,7 +126,7 @@ func (b *trackerBatch) lookAtStandingEvents(ctx context.Context, alike map[merge
 			b.form().AddEvent(&given, sent)
 			b.form().AddEvent(&there, standing)
 			b.compare(given, there, alike)
-			b.adaptEvent(sent, standing)
+			reconcileStandingEvent(sent, standing, b.spared())
 		}
 	}
 	return nil
@@ -134,22 +134,8 @@ func (b *trackerBatch) lookAtStandingEvents(ctx context.Context, alike map[merge
 
 func (b *trackerBatch) form() Canonical { return Canonical{Zone: b.local.Zone()} }
 
-// adapt makes a payload right for an object that the target has already.
-func (b *trackerBatch) adapt(sent, standing *dhis2api.TrackedEntity) {
-	if b.options.KeepUnknown {
-		dropNotes(sent, standing)
-		return
-	}
-	reconcileStanding(sent, standing, b.skipped)
-}
-
-func (b *trackerBatch) adaptEvent(sent, standing *dhis2api.Event) {
-	if b.options.KeepUnknown {
-		sent.Notes = withoutNotes(sent.Notes, standing.Notes)
-		return
-	}
-	reconcileStandingEvent(sent, standing, b.skipped)
-}
+// spared are the values that are not cleared on the target although central does not give them.
+func (b *trackerBatch) spared() spared { return spared{skipped: b.skipped, all: b.options.KeepUnknown} }
 
 // compare finds the objects that stand on the target as they are to be.
 func (b *trackerBatch) compare(given, there merge.Face, alike map[merge.Ref]bool) {
@@ -222,21 +208,4 @@ func (b *trackerBatch) leaveOut(alike map[merge.Ref]bool) {
 		})
 		return len(entity.Enrollments) == 0 && drop(merge.Ref{Kind: merge.TrackedEntity, UID: entity.TrackedEntity})
 	})
-}
-
-// dropNotes leaves out the notes that the target has: it never takes one twice.
-func dropNotes(sent, standing *dhis2api.TrackedEntity) {
-	for _, enrollment := range sent.Enrollments {
-		i := slices.IndexFunc(standing.Enrollments, func(e *dhis2api.Enrollment) bool { return e.Enrollment == enrollment.Enrollment })
-		if i < 0 {
-			continue
-		}
-		enrollment.Notes = withoutNotes(enrollment.Notes, standing.Enrollments[i].Notes)
-		for _, event := range enrollment.Events {
-			j := slices.IndexFunc(standing.Enrollments[i].Events, func(e *dhis2api.Event) bool { return e.Event == event.Event })
-			if j >= 0 {
-				event.Notes = withoutNotes(event.Notes, standing.Enrollments[i].Events[j].Notes)
-			}
-		}
-	}
 }
