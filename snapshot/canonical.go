@@ -245,59 +245,6 @@ func NestedRelationships(entity *dhis2api.TrackedEntity) []*dhis2api.Relationshi
 	return relationships
 }
 
-// MergeTrackedEntity unites one tracked entity as it was seen through two programs: its attributes, owners,
-// relationships and enrollments (and of an enrollment seen twice its events, attributes, notes and
-// relationships), each once. Where both have the same, the second one's is kept, except for the order. Scalars
-// are the second one's. Neither argument is changed, but the result shares what is below with them; either may
-// be nil.
-func MergeTrackedEntity(first, second *dhis2api.TrackedEntity) *dhis2api.TrackedEntity {
-	if first == nil {
-		return second
-	}
-	if second == nil {
-		return first
-	}
-	merged := *second
-	merged.Attributes = unite(first.Attributes, second.Attributes, attributeKey, last)
-	merged.ProgramOwners = unite(first.ProgramOwners, second.ProgramOwners, func(o dhis2api.ProgramOwner) string { return o.Program }, last)
-	merged.Relationships = unite(first.Relationships, second.Relationships, relationshipKey, last)
-	merged.Enrollments = unite(first.Enrollments, second.Enrollments, func(e *dhis2api.Enrollment) string { return e.Enrollment }, mergeEnrollment)
-	return &merged
-}
-
-func mergeEnrollment(first, second *dhis2api.Enrollment) *dhis2api.Enrollment {
-	merged := *second
-	merged.Attributes = unite(first.Attributes, second.Attributes, attributeKey, last)
-	merged.Relationships = unite(first.Relationships, second.Relationships, relationshipKey, last)
-	merged.Notes = unite(first.Notes, second.Notes, func(n dhis2api.Note) string { return n.Note }, last)
-	merged.Events = unite(first.Events, second.Events, func(e *dhis2api.Event) string { return e.Event }, last)
-	return &merged
-}
-
-func attributeKey(a dhis2api.Attribute) string        { return a.Attribute }
-func relationshipKey(r *dhis2api.Relationship) string { return r.Relationship }
-func last[T any](_, second T) T                       { return second }
-
-// unite returns the elements of both lists, those with one key merged.
-func unite[T any](first, second []T, key func(T) string, merge func(T, T) T) []T {
-	if len(first) == 0 {
-		return second
-	}
-	united := append(make([]T, 0, len(first)+len(second)), first...)
-	places := make(map[string]int, len(first))
-	for i, element := range first {
-		places[key(element)] = i
-	}
-	for _, element := range second {
-		if i, twice := places[key(element)]; twice {
-			united[i] = merge(united[i], element)
-		} else {
-			united = append(united, element)
-		}
-	}
-	return united
-}
-
 // deleteTrackedEntity marks a tracked entity and all that is nested in it as deleted.
 func (c Canonical) deleteTrackedEntity(face *merge.Face, entity *dhis2api.TrackedEntity) {
 	markDeleted(face, refOf(merge.TrackedEntity, entity.TrackedEntity))

@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -330,13 +329,4 @@ func Discard(directory string, face Face) error {
 		return ErrFinished
 	}
 	return os.RemoveAll(filepath.Join(directory, string(face)))
-}
-
-// Begun tells whether a face was begun and not finished.
-func Begun(directory string, face Face) bool {
-	if manifest, err := ReadManifest(directory); err == nil && manifest.Finished(face) {
-		return false
-	}
-	content, err := os.ReadFile(filepath.Join(directory, string(face), receiptsName))
-	return err == nil && bytes.IndexByte(content, '\n') >= 0
 }
