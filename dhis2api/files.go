@@ -260,14 +260,3 @@ func (c *Client) ServesFile(ctx context.Context, v FileValue) (int64, error) {
 	}
 	return length, answer.body.Close()
 }
-
-// AttributeFile reads the file that is a tracked entity's attribute value; the caller closes it. An attribute
-// of a program needs the program.
-func (c *Client) AttributeFile(ctx context.Context, trackedEntity, attribute, program string) (io.ReadCloser, error) {
-	return c.ValueFile(ctx, FileValue{TrackedEntity: trackedEntity, Attribute: attribute, Program: program})
-}
-
-// EventFile reads the file that is an event's data value; the caller closes it.
-func (c *Client) EventFile(ctx context.Context, event, dataElement string) (io.ReadCloser, error) {
-	return c.ValueFile(ctx, FileValue{Event: event, DataElement: dataElement})
-}

@@ -279,7 +279,7 @@ func TestFilesUpAndDown(t *testing.T) {
 	}
 	for want, read := range map[string]func() (io.ReadCloser, error){
 		"picture":              func() (io.ReadCloser, error) { return c.FileContent(t.Context(), uidOf(2)) },
-		"<html>picture</html>": func() (io.ReadCloser, error) { return c.EventFile(t.Context(), uidOf(3), uidOf(4)) },
+		"<html>picture</html>": func() (io.ReadCloser, error) { return c.ValueFile(t.Context(), FileValue{Event: uidOf(3), DataElement: uidOf(4)}) },
 	} {
 		body, err := read()
 		if err != nil {

@@ -438,7 +438,7 @@ func fileJourney(t *testing.T, c *dhis2api.Client) {
 	owner := patient(200)
 	owner.Attributes = append(owner.Attributes, dhis2api.Attribute{Attribute: photo, Value: uid})
 	imported(t, c, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{owner}}, dhis2api.ImportOptions{})
-	content, err := c.AttributeFile(ctx, owner.TrackedEntity, photo, visit)
+	content, err := c.ValueFile(ctx, dhis2api.FileValue{TrackedEntity: owner.TrackedEntity, Attribute: photo, Program: visit})
 	must(t, err)
 	defer content.Close()
 	got, err := io.ReadAll(content)

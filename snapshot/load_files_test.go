@@ -48,7 +48,7 @@ func TestLoadFiles(t *testing.T) {
 			k := newKit(t, central, version)
 			bytesOnKit := func() string {
 				t.Helper()
-				content, err := k.client.AttributeFile(t.Context(), person, photo, visit)
+				content, err := k.client.ValueFile(t.Context(), dhis2api.FileValue{TrackedEntity: person, Attribute: photo, Program: visit})
 				if err != nil {
 					t.Fatal(err)
 				}

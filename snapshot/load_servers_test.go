@@ -289,7 +289,7 @@ func loadFromServerToServer(t *testing.T, version string) {
 	if diff := gocmp.Diff(taken, loaded); diff != "" {
 		t.Errorf("what local holds differs from what central gave (-central +local):\n%s", diff)
 	}
-	content, err := local.AttributeFile(t.Context(), "ldPerson001", "nlKzWyTL0GL", "xIkcI00xjZE")
+	content, err := local.ValueFile(t.Context(), dhis2api.FileValue{TrackedEntity: "ldPerson001", Attribute: "nlKzWyTL0GL", Program: "xIkcI00xjZE"})
 	if err != nil {
 		t.Fatal(err)
 	}
