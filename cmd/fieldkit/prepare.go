@@ -45,9 +45,14 @@ func (realPreparing) prepare(ctx context.Context, c *call, options orchestrator.
 		return 0, err
 	}
 	defer kit.Close()
+	return exitHome, c.takeAlong(ctx, kit)
+}
+
+// takeAlong prepares a trip and says what goes out.
+func (c *call) takeAlong(ctx context.Context, kit *orchestrator.Kit) error {
 	receipt, err := kit.Prepare(ctx, orchestrator.PrepareOptions{Confirm: c.confirm, LockOuts: c.acceptLockOuts, Who: c.who(), Full: c.parsed.Bool("full")})
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if made := receipt.Identity; made != nil {
 		c.say("made a key for this user's snapshots: %s", made.Path)
@@ -56,7 +61,7 @@ func (realPreparing) prepare(ctx context.Context, c *call, options orchestrator.
 	for _, warning := range receipt.Warnings {
 		c.say("%s", warning)
 	}
-	return exitHome, c.show(receipt, func(w io.Writer) { printReceipt(w, receipt) })
+	return c.show(receipt, func(w io.Writer) { printReceipt(w, receipt) })
 }
 
 const acceptLockOutsFlag = "accept-lockouts"

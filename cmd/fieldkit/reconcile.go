@@ -20,6 +20,7 @@ func reconcileCommand() command {
 			"A second run sends nothing twice.",
 		flags: []cli.Flag{
 			&cli.StringFlag{Name: "decisions", Usage: "carry out what is decided about conflicts in `FILE`: local, central, or = and a value"},
+			&cli.BoolFlag{Name: "refresh", Usage: "then bring to the kit what central gained, as `fieldkit prepare` does: the next trip begins from it"},
 			&cli.BoolFlag{Name: "plan", Usage: "stop before sending; the exit code is what the run's would be"},
 		},
 		do: func(ctx context.Context, c *call) (int, error) {
@@ -31,13 +32,20 @@ func reconcileCommand() command {
 			if c.parsed.IsSet("decisions") && c.parsed.String("decisions") == "" {
 				return 0, usage("it is the trip's conflicts.csv, filled in", "--decisions names no file")
 			}
+			refresh := c.parsed.Bool("refresh")
+			if refresh && c.parsed.Bool("plan") {
+				return 0, usage("a plan changes nothing: leave one of them out", "--refresh does not go with --plan")
+			}
 			result, err := kit.Reconcile(ctx, orchestrator.ReconcileOptions{
 				PlanOnly: c.parsed.Bool("plan"), Decisions: c.parsed.String("decisions"), Who: c.who(), Confirm: c.confirm,
 			})
 			if err != nil {
 				return 0, err
 			}
-			return result.ExitCode(), c.show(result, func(w io.Writer) { printReport(w, kit, result) })
+			if err := c.show(result, func(w io.Writer) { printReport(w, kit, result) }); err != nil || !refresh {
+				return result.ExitCode(), err
+			}
+			return result.ExitCode(), c.takeAlong(ctx, kit)
 		},
 	}
 }
