@@ -88,16 +88,18 @@ func (c *comparison) look(ctx context.Context, roots []root) (*view, error) {
 	if v.central, err = read(ctx, c.central, roots, expectedCentral, v.local.faces); err != nil {
 		return nil, atServer(ctx, Central, c.central.BaseURL(), err)
 	}
-	for _, r := range roots {
-		record := merge.Record{
-			Taken: taken[r], Loaded: loaded[r],
-			Local: v.local.faces[r], Central: v.central.faces[r],
+	return v, c.trip.journal.Together(ctx, func() error {
+		for _, r := range roots {
+			record := merge.Record{
+				Taken: taken[r], Loaded: loaded[r],
+				Local: v.local.faces[r], Central: v.central.faces[r],
+			}
+			if err := c.judge(ctx, v, r, record); err != nil {
+				return err
+			}
 		}
-		if err := c.judge(ctx, v, r, record); err != nil {
-			return nil, err
-		}
-	}
-	return v, nil
+		return nil
+	})
 }
 
 // within leaves out of the kit's face what belongs to programs that the trip does not carry, unless it knows it: a
@@ -175,15 +177,7 @@ func (c *comparison) bases(ctx context.Context, r root, record merge.Record, row
 	for _, row := range rows {
 		refs[row.Ref] = true
 	}
-	var bases []merge.Base
-	for _, ref := range slices.SortedFunc(maps.Keys(refs), merge.Ref.Compare) {
-		of, err := c.trip.journal.Bases(ctx, ref)
-		if err != nil {
-			return nil, err
-		}
-		bases = append(bases, of...)
-	}
-	return bases, nil
+	return c.trip.journal.Bases(ctx, slices.Collect(maps.Keys(refs))...)
 }
 
 // changeKey finds a change again from run to run.

@@ -2,6 +2,8 @@ package orchestrator
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
@@ -82,15 +84,8 @@ func (b *past) asLeft(ctx context.Context, record merge.Record, rows []journal.C
 	for _, row := range rows {
 		refs[row.Ref] = true
 	}
-	var bases []merge.Base
-	for ref := range refs {
-		of, err := b.trip.journal.Bases(ctx, ref)
-		if err != nil {
-			return merge.Face{}, err
-		}
-		bases = append(bases, of...)
-	}
-	return merge.Overlay(record, bases).Loaded, nil
+	bases, err := b.trip.journal.Bases(ctx, slices.Collect(maps.Keys(refs))...)
+	return merge.Overlay(record, bases).Loaded, err
 }
 
 // revive tells whether an object that was deleted on the kit may come back: yes, unless the trip before left it

@@ -316,30 +316,40 @@ func (s *sender) verify(ctx context.Context, before *view, objects []objectChang
 		return atServer(ctx, Central, s.central.BaseURL(), err)
 	}
 	v := &view{roots: before.roots, local: before.local, central: after, records: before.records}
-	for _, r := range before.roots {
-		record := before.records[r]
-		record.Central = after.faces[r]
-		rows, err := s.trip.journal.ChangesUnder(ctx, r.String())
-		if err != nil {
-			return err
-		}
-		if err := s.settleWith(ctx, v, r, record, rows, a); err != nil {
-			return err
-		}
-		notes := overtaken(objectsOf(objects, r, before), before.central, after, r)
-		err = s.trip.journal.Update(ctx, func(tx *journal.Tx) error {
-			for _, note := range notes {
-				if err := tx.Note(note, s.run); err != nil {
-					return err
-				}
+	err = s.trip.journal.Together(ctx, func() error {
+		for _, r := range before.roots {
+			if err := s.verifyRoot(ctx, before, v, r, objects, a); err != nil {
+				return err
 			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return s.files.hold(ctx, v, held)
+}
+
+// verifyRoot settles what was sent of one root.
+func (s *sender) verifyRoot(ctx context.Context, before, after *view, r root, objects []objectChanges, a *answer) error {
+	record := before.records[r]
+	record.Central = after.central.faces[r]
+	rows, err := s.trip.journal.ChangesUnder(ctx, r.String())
+	if err != nil {
+		return err
+	}
+	if err := s.settleWith(ctx, after, r, record, rows, a); err != nil {
+		return err
+	}
+	notes := overtaken(objectsOf(objects, r, before), before.central, after.central, r)
+	return s.trip.journal.Update(ctx, func(tx *journal.Tx) error {
+		for _, note := range notes {
+			if err := tx.Note(note, s.run); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // objectsOf are those of the objects that belong to one root.

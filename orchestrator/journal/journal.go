@@ -12,8 +12,8 @@
 //   - A file is the receipt of a file that values name: what was sent of it, and how far it came.
 //   - A fact is one named value about the trip.
 //
-// The file is SQLite with synchronous=FULL: when a method returns, what it wrote is on the disk. It holds
-// values of patients, so it is 0600 in a 0700 directory.
+// The file is SQLite with synchronous=FULL: when a method returns, what it wrote is on the disk, within Together
+// when that returns. It holds values of patients, so it is 0600 in a 0700 directory.
 package journal
 
 import (
@@ -21,6 +21,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -98,7 +99,7 @@ type Note struct {
 
 // Journal is one trip's journal. It is safe for use by one goroutine at a time.
 type Journal struct {
-	db *sql.DB
+	db *database
 }
 
 const schema = `
@@ -145,11 +146,11 @@ func OpenFile(ctx context.Context, path string) (*Journal, error) {
 	if _, err := db.ExecContext(ctx, schema+decisionSchema+fileSchema); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot open the journal %s: %w", path, err), db.Close())
 	}
-	return &Journal{db: db}, nil
+	return &Journal{db: &database{file: db}}, nil
 }
 
 // Close closes the file.
-func (j *Journal) Close() error { return j.db.Close() }
+func (j *Journal) Close() error { return j.db.file.Close() }
 
 // Fact returns the named fact; empty when it was never set.
 func (j *Journal) Fact(ctx context.Context, name string) (string, error) {
@@ -206,21 +207,6 @@ func (j *Journal) EndBatch(ctx context.Context, batch int64, answer string, now 
 	_, err := j.db.ExecContext(ctx, `UPDATE batch SET answered = ?, answer = ? WHERE id = ?`, now.UTC().Format(time.RFC3339Nano), answer, batch)
 	if err != nil {
 		return fmt.Errorf("cannot note an answer in the journal: %w", err)
-	}
-	return nil
-}
-
-// Update carries out f in one transaction: all it writes is on the disk when Update returns nil, or none.
-func (j *Journal) Update(ctx context.Context, f func(*Tx) error) error {
-	tx, err := j.db.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("cannot write to the journal: %w", err)
-	}
-	if err := f(&Tx{ctx: ctx, tx: tx}); err != nil {
-		return errors.Join(err, tx.Rollback())
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("cannot write to the journal: %w", err)
 	}
 	return nil
 }
@@ -301,9 +287,18 @@ func (j *Journal) Roots(ctx context.Context) ([]string, error) {
 	return roots, rows.Err()
 }
 
-// Bases returns the bases of one object.
-func (j *Journal) Bases(ctx context.Context, ref merge.Ref) ([]merge.Base, error) {
-	rows, err := j.db.QueryContext(ctx, `SELECT kind, uid, field, taken, loaded, taken_present, loaded_present FROM base WHERE kind = ? AND uid = ? ORDER BY field`, ref.Kind, ref.UID)
+// Bases returns the bases of some objects, in the order of kind, uid and field.
+func (j *Journal) Bases(ctx context.Context, refs ...merge.Ref) ([]merge.Base, error) {
+	names := make([][2]string, len(refs))
+	for i, ref := range refs {
+		names[i] = [2]string{string(ref.Kind), ref.UID}
+	}
+	list, err := json.Marshal(names)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the journal's bases: %w", err)
+	}
+	rows, err := j.db.QueryContext(ctx, `SELECT b.kind, b.uid, b.field, b.taken, b.loaded, b.taken_present, b.loaded_present
+		FROM json_each(?) o CROSS JOIN base b ON b.kind = o.value->>0 AND b.uid = o.value->>1 ORDER BY b.kind, b.uid, b.field`, string(list))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the journal's bases: %w", err)
 	}

@@ -109,6 +109,45 @@ func TestUpdateIsWhole(t *testing.T) {
 	}
 }
 
+// TestTogether: what is done together is read within it, and is on the disk as a whole or not at all, also where somebody
+// passes over the error of a part.
+func TestTogether(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j := open(t, path)
+	put := func(uid string) error {
+		return j.Update(t.Context(), func(tx *journal.Tx) error { return tx.Put(change(uid, "phone", journal.Open)) })
+	}
+	failure := errors.New("the part goes wrong")
+	for name, part := range map[string]func() error{
+		"an error":            func() error { return failure },
+		"one that is ignored": func() error { _ = j.Update(t.Context(), func(*journal.Tx) error { return failure }); return nil },
+	} {
+		err := j.Together(t.Context(), func() error {
+			if err := put("p1"); err != nil {
+				return err
+			}
+			if n := len(all(t, j)); n != 1 {
+				t.Errorf("%s: %d changes are seen within, want 1", name, n)
+			}
+			return part()
+		})
+		if !errors.Is(err, failure) || len(all(t, j)) > 0 {
+			t.Errorf("%s: error %v, %d changes are kept", name, err, len(all(t, j)))
+		}
+	}
+	err := j.Together(t.Context(), func() error {
+		return j.Together(t.Context(), func() error { return errors.Join(put("p1"), put("p2")) })
+	})
+	if err := errors.Join(err, j.Close()); err != nil {
+		t.Fatal(err)
+	}
+	j = open(t, path)
+	defer j.Close()
+	if n := len(all(t, j)); n != 2 {
+		t.Errorf("%d changes are on the disk, want 2", n)
+	}
+}
+
 // TestManyChanges: reading pages, and whoever reads may write between two changes.
 func TestManyChanges(t *testing.T) {
 	j := open(t, filepath.Join(t.TempDir(), "journal.db"))
