@@ -138,19 +138,15 @@ func OpenFile(ctx context.Context, path string) (*Journal, error) {
 		return nil, fmt.Errorf("cannot open the journal: %w", err)
 	}
 	name := (&url.URL{Path: path}).EscapedPath() // a directory may be called anything, question marks included
-	db, err := sql.Open("sqlite", "file:"+name+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(5000)")
+	db, err := openDatabase(ctx, "file:"+name+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(5000)", schema+decisionSchema+fileSchema)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the journal %s: %w", path, err)
 	}
-	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(ctx, schema+decisionSchema+fileSchema); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot open the journal %s: %w", path, err), db.Close())
-	}
-	return &Journal{db: &database{file: db}}, nil
+	return &Journal{db: db}, nil
 }
 
 // Close closes the file.
-func (j *Journal) Close() error { return j.db.file.Close() }
+func (j *Journal) Close() error { return j.db.close() }
 
 // Fact returns the named fact; empty when it was never set.
 func (j *Journal) Fact(ctx context.Context, name string) (string, error) {

@@ -2,9 +2,7 @@ package journal
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -16,70 +14,13 @@ const changeColumns = `number, kind, uid, field, parent_kind, parent_uid, root, 
 // Tx is one transaction on the journal, or a part of one.
 type Tx struct {
 	ctx context.Context
-	tx  *sql.Tx
-}
-
-// database is the file: within Together, the transaction that is open on it.
-type database struct {
-	file *sql.DB
-	open *sql.Tx
-	// failed: something within the open transaction did, so none of it is kept.
-	failed error
-}
-
-func (d *database) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	if d.open != nil {
-		return d.open.ExecContext(ctx, query, args...)
-	}
-	return d.file.ExecContext(ctx, query, args...)
-}
-
-func (d *database) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	if d.open != nil {
-		return d.open.QueryContext(ctx, query, args...)
-	}
-	return d.file.QueryContext(ctx, query, args...)
-}
-
-func (d *database) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	if d.open != nil {
-		return d.open.QueryRowContext(ctx, query, args...)
-	}
-	return d.file.QueryRowContext(ctx, query, args...)
-}
-
-// Together carries out f, in which every method of the journal may be called, in one transaction: all that it writes is
-// on the disk when Together returns nil, or none. A disk that has to be waited for is waited for once. It may be called
-// within itself.
-func (j *Journal) Together(ctx context.Context, f func() error) error {
-	if j.db.open != nil {
-		err := f()
-		j.db.failed = errors.Join(j.db.failed, err)
-		return err
-	}
-	tx, err := j.db.file.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("cannot write to the journal: %w", err)
-	}
-	j.db.open = tx
-	defer func() { j.db.open, j.db.failed = nil, nil }()
-	err = f()
-	if err == nil {
-		err = j.db.failed
-	}
-	if err != nil {
-		return errors.Join(err, tx.Rollback())
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("cannot write to the journal: %w", err)
-	}
-	return nil
+	tx  *database
 }
 
 // Update carries out f in one transaction: all it writes is on the disk when Update returns nil, or none; within
 // Together, when that returns.
 func (j *Journal) Update(ctx context.Context, f func(*Tx) error) error {
-	return j.Together(ctx, func() error { return f(&Tx{ctx: ctx, tx: j.db.open}) })
+	return j.Together(ctx, func() error { return f(&Tx{ctx: ctx, tx: j.db}) })
 }
 
 // Put writes a change under its key, replacing how it stood; its number stays.

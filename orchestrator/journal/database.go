@@ -1,0 +1,115 @@
+package journal
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// database is the file, over one connection: within Together every statement is part of its transaction. Statements are
+// parsed once.
+type database struct {
+	file       *sql.DB
+	connection *sql.Conn
+	statements map[string]*sql.Stmt
+	// together tells that a transaction is open, failed that something within it failed, so that none of it is kept.
+	together bool
+	failed   error
+}
+
+// openDatabase connects to the file and makes what of the schema it lacks.
+func openDatabase(ctx context.Context, address, schema string) (*database, error) {
+	file, err := sql.Open("sqlite", address)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := file.ExecContext(ctx, schema); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	connection, err := file.Conn(ctx)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &database{file: file, connection: connection, statements: map[string]*sql.Stmt{}}, nil
+}
+
+func (d *database) close() error {
+	var err error
+	for _, statement := range d.statements {
+		err = errors.Join(err, statement.Close())
+	}
+	return errors.Join(err, d.connection.Close(), d.file.Close())
+}
+
+func (d *database) statement(ctx context.Context, query string) (*sql.Stmt, error) {
+	if known := d.statements[query]; known != nil {
+		return known, nil
+	}
+	statement, err := d.connection.PrepareContext(ctx, query)
+	if err == nil {
+		d.statements[query] = statement
+	}
+	return statement, err
+}
+
+// ExecContext carries out a statement.
+func (d *database) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	statement, err := d.statement(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return statement.ExecContext(ctx, args...)
+}
+
+// QueryContext carries out a query.
+func (d *database) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	statement, err := d.statement(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return statement.QueryContext(ctx, args...)
+}
+
+// QueryRowContext carries out a query for one row.
+func (d *database) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	statement, err := d.statement(ctx, query)
+	if err != nil {
+		return d.connection.QueryRowContext(ctx, query, args...) // which fails alike, and says so
+	}
+	return statement.QueryRowContext(ctx, args...)
+}
+
+// Together carries out f, in which every method of the journal may be called, in one transaction: all that it writes is
+// on the disk when Together returns nil, or none. A disk that has to be waited for is waited for once. It may be called
+// within itself.
+func (j *Journal) Together(ctx context.Context, f func() error) error {
+	d := j.db
+	if d.together {
+		err := f()
+		d.failed = errors.Join(d.failed, err)
+		return err
+	}
+	if _, err := d.ExecContext(ctx, `BEGIN IMMEDIATE`); err != nil {
+		return fmt.Errorf("cannot write to the journal: %w", err)
+	}
+	d.together = true
+	defer func() { d.together, d.failed = false, nil }()
+	err := f()
+	if err == nil {
+		err = d.failed
+	}
+	if err == nil {
+		if _, err = d.ExecContext(ctx, `COMMIT`); err == nil {
+			return nil
+		}
+		err = fmt.Errorf("cannot write to the journal: %w", err)
+	}
+	// Also when the run is being stopped; SQLite may have rolled back by itself, and says so.
+	_, undo := d.ExecContext(context.WithoutCancel(ctx), `ROLLBACK`)
+	if undo != nil && strings.Contains(undo.Error(), "no transaction is active") {
+		undo = nil
+	}
+	return errors.Join(err, undo)
+}
