@@ -79,15 +79,15 @@ func (a *arrivals) find(ctx context.Context) error {
 
 // judge looks at the faces of some roots.
 func (a *arrivals) judge(ctx context.Context, roots []root) error {
-	taken, err := a.taken.faces(ctx, roots, snapshot.Canonical{Zone: a.central.Zone()})
+	taken, err := a.taken.faces(ctx, roots)
 	if err != nil {
 		return wrongKey(err)
 	}
-	loaded, err := a.loaded.faces(ctx, roots, a.form)
+	loaded, err := a.loaded.faces(ctx, roots)
 	if err != nil {
 		return wrongKey(err)
 	}
-	stood, err := a.before.stood.faces(ctx, roots, a.form)
+	stood, err := a.before.stood.faces(ctx, roots)
 	if err != nil {
 		return wrongKey(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
@@ -35,6 +36,9 @@ type index struct {
 	name string
 	// entries is how many pieces there are of different keys.
 	entries int64
+	// canonical makes pieces of its records; cursor is where reading them stands.
+	canonical snapshot.Canonical
+	cursor    cursor
 }
 
 // The indexes that are read in a run.
@@ -50,7 +54,7 @@ const (
 
 // readIndex reads a face once, into the trip's file.
 func (t *trip) readIndex(ctx context.Context, name string, s *snapshot.Snapshot, face snapshot.Face, canonical snapshot.Canonical) (*index, error) {
-	x := &index{snapshot: s, face: face, name: name}
+	x := &index{snapshot: s, face: face, name: name, canonical: canonical}
 	if info := s.Manifest().Faces[face]; info != nil {
 		x.parts = info.Parts
 	}
@@ -63,12 +67,14 @@ func (t *trip) readIndex(ctx context.Context, name string, s *snapshot.Snapshot,
 		return nil, err
 	}
 	for number, part := range x.parts {
+		line := 0
 		err := eachPiece(ctx, s, part, canonical, func(p piece) error {
 			for _, p := range x.under(p) {
-				if err := w.add(ctx, p.key(), number, digest(p)); err != nil {
+				if err := w.add(ctx, p.key(), placeOf(number, line), digest(p)); err != nil {
 					return err
 				}
 			}
+			line++
 			return nil
 		})
 		if err != nil {
@@ -76,6 +82,7 @@ func (t *trip) readIndex(ctx context.Context, name string, s *snapshot.Snapshot,
 		}
 	}
 	x.entries, err = w.finish(ctx)
+	t.read = append(t.read, x)
 	return x, err
 }
 
@@ -128,54 +135,62 @@ func (x *index) against(ctx context.Context, other *index, f func(difference) er
 // has tells whether the index holds anything of a root.
 func (x *index) has(ctx context.Context, r root) (bool, error) {
 	found := false
-	err := x.file.parts(ctx, x.name, []root{r}, func(root, int, int) error {
+	err := x.file.places(ctx, x.name, []root{r}, func(root, place, place) error {
 		found = true
 		return nil
 	})
 	return found, err
 }
 
-// inOrder puts roots in the order of the snapshot's parts, so that neighbours are read together; those that it does
-// not have come last.
+// inOrder puts roots in the snapshot's order, in which faces reads it once; those that it does not have come last.
 func (x *index) inOrder(ctx context.Context, roots []root) error {
-	part := make(map[root]int, len(roots))
+	at := make(map[root]place, len(roots))
 	for _, r := range roots {
-		part[r] = len(x.parts)
+		at[r] = placeOf(len(x.parts), 0)
 	}
-	err := x.file.parts(ctx, x.name, roots, func(r root, first, _ int) error {
-		part[r] = min(part[r], first)
+	err := x.file.places(ctx, x.name, roots, func(r root, first, _ place) error {
+		at[r] = min(at[r], first)
 		return nil
 	})
 	slices.SortFunc(roots, func(a, b root) int {
-		return cmp.Or(cmp.Compare(part[a], part[b]), cmp.Compare(a.String(), b.String()))
+		return cmp.Or(cmp.Compare(at[a], at[b]), cmp.Compare(a.String(), b.String()))
 	})
 	return err
 }
 
 // faces reads what the indexed face holds of the roots, from the parts that hold it and no others.
-func (x *index) faces(ctx context.Context, roots []root, canonical snapshot.Canonical) (map[root]merge.Face, error) {
+func (x *index) faces(ctx context.Context, roots []root) (map[root]merge.Face, error) {
 	faces := make(map[root]merge.Face, len(roots))
 	for _, r := range roots {
 		faces[r] = merge.Face{Objects: map[merge.Ref]merge.Object{}, Deleted: map[merge.Ref]bool{}}
 	}
-	wanted := map[int]bool{}
-	err := x.file.parts(ctx, x.name, roots, func(_ root, first, last int) error {
-		for number := first; number <= last; number++ {
-			wanted[number] = true
+	wanted := map[int]lines{}
+	err := x.file.places(ctx, x.name, roots, func(_ root, first, last place) error {
+		for part := first.part(); part <= last.part(); part++ {
+			within := lines{0, math.MaxInt}
+			if part == first.part() {
+				within.first = first.line()
+			}
+			if part == last.part() {
+				within.last = last.line()
+			}
+			if known, there := wanted[part]; there {
+				within = lines{min(known.first, within.first), max(known.last, within.last)}
+			}
+			wanted[part] = within
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	for _, number := range slices.Sorted(maps.Keys(wanted)) {
-		err := eachPiece(ctx, x.snapshot, x.parts[number], canonical, func(p piece) error {
+	for _, part := range slices.Sorted(maps.Keys(wanted)) {
+		err := x.cursor.read(ctx, x.pieces, part, wanted[part], func(p piece) {
 			for _, p := range x.under(p) {
 				if face, asked := faces[p.root]; asked {
 					addPiece(face, p)
 				}
 			}
-			return nil
 		})
 		if err != nil {
 			return nil, err

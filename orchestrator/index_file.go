@@ -74,7 +74,7 @@ func (f *indexFile) write(ctx context.Context, name string) (*indexWriter, error
 	for _, statement := range []string{
 		`DROP TABLE IF EXISTS ` + name,
 		`DROP TABLE IF EXISTS piece`,
-		`CREATE TABLE piece(root TEXT NOT NULL, subject TEXT NOT NULL, part INTEGER NOT NULL, a INTEGER NOT NULL, b INTEGER NOT NULL, c INTEGER NOT NULL, d INTEGER NOT NULL)`,
+		`CREATE TABLE piece(root TEXT NOT NULL, subject TEXT NOT NULL, place INTEGER NOT NULL, a INTEGER NOT NULL, b INTEGER NOT NULL, c INTEGER NOT NULL, d INTEGER NOT NULL)`,
 	} {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return nil, errors.Join(fmt.Errorf("cannot write the index: %w", err), tx.Rollback())
@@ -92,8 +92,9 @@ func insertPieces(rows int) string {
 	return `INSERT INTO piece VALUES ` + strings.TrimSuffix(strings.Repeat(`(?,?,?,?,?,?,?),`, rows), ",")
 }
 
-func (w *indexWriter) add(ctx context.Context, key pieceKey, part int, content [16]byte) error {
-	w.values = append(w.values, key.root.String(), key.subject, part)
+// add adds a piece that lies at a place of the snapshot; the zero place will do where it is never read again.
+func (w *indexWriter) add(ctx context.Context, key pieceKey, at place, content [16]byte) error {
+	w.values = append(w.values, key.root.String(), key.subject, int64(at))
 	for word := range 4 {
 		value := content[4*word:]
 		w.values = append(w.values, int64(value[0])<<24|int64(value[1])<<16|int64(value[2])<<8|int64(value[3]))
@@ -122,7 +123,7 @@ func (w *indexWriter) finish(ctx context.Context) (entries int64, err error) {
 	for _, statement := range []string{
 		`CREATE TABLE ` + w.name + `(root TEXT NOT NULL, subject TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
 			a INTEGER NOT NULL, b INTEGER NOT NULL, c INTEGER NOT NULL, d INTEGER NOT NULL, PRIMARY KEY(root, subject)) WITHOUT ROWID`,
-		`INSERT INTO ` + w.name + ` SELECT root, subject, min(part), max(part), sum(a), sum(b), sum(c), sum(d) FROM piece
+		`INSERT INTO ` + w.name + ` SELECT root, subject, min(place), max(place), sum(a), sum(b), sum(c), sum(d) FROM piece
 			GROUP BY root, subject ORDER BY root, subject`,
 		`DROP TABLE piece`,
 	} {
@@ -183,8 +184,8 @@ func (f *indexFile) lacking(ctx context.Context, name, other string, yield func(
 	}, `SELECT DISTINCT root FROM `+name+` x WHERE NOT EXISTS (SELECT 1 FROM `+other+` o WHERE o.root = x.root)`)
 }
 
-// parts calls f with the first and the last part that hold pieces of the roots.
-func (f *indexFile) parts(ctx context.Context, name string, roots []root, yield func(r root, first, last int) error) error {
+// places calls f with the first and the last place of the roots' pieces.
+func (f *indexFile) places(ctx context.Context, name string, roots []root, yield func(r root, first, last place) error) error {
 	names := make([]string, len(roots))
 	for i, r := range roots {
 		names[i] = r.String()
@@ -195,7 +196,7 @@ func (f *indexFile) parts(ctx context.Context, name string, roots []root, yield 
 	}
 	return f.each(ctx, func(rows *sql.Rows) error {
 		var text string
-		var first, last int
+		var first, last place
 		if err := rows.Scan(&text, &first, &last); err != nil {
 			return err
 		}

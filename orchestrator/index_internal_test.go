@@ -50,7 +50,7 @@ func writeTestIndex(tb testing.TB, f *indexFile, name string, pieces func(yield 
 		if p.content == 0 {
 			content = [16]byte{}
 		}
-		if err := w.add(tb.Context(), pieceKey{root{rootForm, p.uid}, p.subject}, p.part, content); err != nil {
+		if err := w.add(tb.Context(), pieceKey{root{rootForm, p.uid}, p.subject}, placeOf(p.part, 0), content); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -105,8 +105,8 @@ func TestIndexFile(t *testing.T) {
 		t.Errorf("%v, lacking (-want +got):\n%s", err, diff)
 	}
 	var parts []string
-	err = f.parts(t.Context(), takenIndex, []root{{rootForm, "two"}, {rootForm, "sum"}, {rootForm, "unknown"}}, func(r root, first, last int) error {
-		parts = append(parts, fmt.Sprint(r.uid, " ", first, "-", last))
+	err = f.places(t.Context(), takenIndex, []root{{rootForm, "two"}, {rootForm, "sum"}, {rootForm, "unknown"}}, func(r root, first, last place) error {
+		parts = append(parts, fmt.Sprint(r.uid, " ", first.part(), "-", last.part()))
 		return nil
 	})
 	if diff := cmp.Diff([]string{"sum 0-2", "two 4-4", "two 2-2"}, parts); err != nil || diff != "" {

@@ -63,11 +63,11 @@ func (v *view) open(wanted func(journal.Change) bool) []journal.Change {
 // look puts the four faces of the roots side by side, settles what an earlier run or batch sent, compares, and
 // writes every change with its verdict to the journal.
 func (c *comparison) look(ctx context.Context, roots []root) (*view, error) {
-	taken, err := c.taken.faces(ctx, roots, c.centralForm)
+	taken, err := c.taken.faces(ctx, roots)
 	if err != nil {
 		return nil, err
 	}
-	loaded, err := c.loaded.faces(ctx, roots, c.localForm)
+	loaded, err := c.loaded.faces(ctx, roots)
 	if err != nil {
 		return nil, err
 	}

@@ -99,7 +99,7 @@ func (l *leaving) batch(ctx context.Context, roots []root) error {
 	if err != nil {
 		return err
 	}
-	taken, err := l.taken.faces(ctx, roots, snapshot.Canonical{Zone: l.central.Zone()})
+	taken, err := l.taken.faces(ctx, roots)
 	if err != nil {
 		return wrongKey(err)
 	}

@@ -56,7 +56,7 @@ func (b *past) close() error {
 func (b *past) left(ctx context.Context, roots []root) (map[root]merge.Face, error) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	faces, err := b.stood.faces(ctx, roots, b.form)
+	faces, err := b.stood.faces(ctx, roots)
 	if err != nil {
 		return nil, wrongKey(err)
 	}

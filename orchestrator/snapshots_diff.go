@@ -183,7 +183,7 @@ func (d *differ) digest(ctx context.Context, side int) error {
 	if err != nil {
 		return err
 	}
-	if err := d.each(ctx, side, func(part int, p piece) error { return w.add(ctx, p.key(), part, digest(p)) }); err != nil {
+	if err := d.each(ctx, side, func(part int, p piece) error { return w.add(ctx, p.key(), placeOf(part, 0), digest(p)) }); err != nil {
 		return w.abandon(err)
 	}
 	_, err = w.finish(ctx)

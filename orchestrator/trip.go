@@ -42,6 +42,8 @@ type trip struct {
 	state   string
 	// index is the file of the run's indexes, nil before there is one.
 	index *indexFile
+	// read are the faces that are indexed there.
+	read []*index
 	// carried tells whether what the trip before had not brought home was taken over; only presentTrip sets it.
 	carried bool
 }
@@ -64,7 +66,12 @@ func (t *trip) setState(ctx context.Context, state string) error {
 func (k *Kit) tripDir(id string) string { return filepath.Join(k.dir, tripsDir, id) }
 
 // close closes the trip's journal and drops its indexes.
-func (t *trip) close() error { return errors.Join(t.index.close(), t.journal.Close()) }
+func (t *trip) close() error {
+	for _, x := range t.read {
+		x.cursor.close()
+	}
+	return errors.Join(t.index.close(), t.journal.Close())
+}
 
 // trips lists the ids of the kit's trips, oldest first.
 func (k *Kit) trips() ([]string, error) {
