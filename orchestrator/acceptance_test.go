@@ -51,7 +51,7 @@ func simulated(t *testing.T, version string) string {
 
 // world is what the acceptance suite works in: two servers and metadata of its own.
 type world struct {
-	t              *testing.T
+	t              testing.TB
 	central, local *dhis2api.Client
 	database       string // of local; empty without access
 	kitDir         string
@@ -108,14 +108,14 @@ func acceptance(t *testing.T, centralURL, localURL, database string) {
 	w.nextTrip(first)
 }
 
-func newWorld(t *testing.T, centralURL, localURL, database string) *world {
+func newWorld(t testing.TB, centralURL, localURL, database string) *world {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed of the ids: %d", seed)
 	return newSeededWorld(t, centralURL, localURL, database, seed)
 }
 
 // newSeededWorld is a world with the ids that come of a seed.
-func newSeededWorld(t *testing.T, centralURL, localURL, database string, seed uint64) *world {
+func newSeededWorld(t testing.TB, centralURL, localURL, database string, seed uint64) *world {
 	w := &world{t: t, ids: map[string]string{}, metadata: map[string][]map[string]any{}, kitDir: t.TempDir(), database: database}
 	w.now = time.Now
 	w.random = rand.New(rand.NewPCG(seed, 0))

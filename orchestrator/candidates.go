@@ -102,6 +102,9 @@ func (c *comparison) byTransaction(ctx context.Context, progress Progress) (map[
 // and no longer listed is a candidate too; whether it is deleted only a lookup by its id can tell.
 func (c *comparison) byComparison(ctx context.Context, progress Progress) (map[root]bool, error) {
 	progress.Step("reading what the kit holds")
+	if err := c.loaded.digest(ctx); err != nil {
+		return nil, err
+	}
 	w, err := c.loaded.file.write(ctx, nowIndex)
 	if err != nil {
 		return nil, err

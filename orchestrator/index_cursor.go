@@ -1,8 +1,10 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"iter"
+	"slices"
 )
 
 // place is where a piece lies in a face of a snapshot: its part, and its line there.
@@ -17,11 +19,11 @@ func (p place) line() int { return int(p & 0xffffffff) }
 type lines struct{ first, last int }
 
 // cursor is where the reading of a face stands. Whoever asks for records in the snapshot's order, batch by batch, has
-// each part decrypted and parsed once, not once a batch.
+// each part decrypted once, not once a batch, and only those records parsed.
 type cursor struct {
 	part int
 	line int // the next
-	next func() (piece, error, bool)
+	next func() ([]byte, error, bool)
 	stop func()
 }
 
@@ -33,44 +35,33 @@ func (c *cursor) close() {
 	*c = cursor{}
 }
 
-// read calls f with the pieces in some lines of a part, which open begins to read.
-func (c *cursor) read(ctx context.Context, open func(context.Context, int) iter.Seq2[piece, error], part int, wanted lines, f func(piece)) error {
-	if c.next == nil || c.part != part || c.line > wanted.first {
+// read calls f with each of some lines of a part once, in order; open begins to read it.
+func (c *cursor) read(ctx context.Context, part int, open func(context.Context) iter.Seq2[[]byte, error], wanted []lines, f func([]byte) error) error {
+	slices.SortFunc(wanted, func(a, b lines) int { return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.last, b.last)) })
+	if c.next == nil || c.part != part || c.line > wanted[0].first {
 		c.close()
 		// The cursor outlives the call.
-		next, stop := iter.Pull2(open(context.WithoutCancel(ctx), part))
+		next, stop := iter.Pull2(open(context.WithoutCancel(ctx)))
 		*c = cursor{part: part, next: next, stop: stop}
 	}
-	for c.line <= wanted.last {
-		if err := ctx.Err(); err != nil {
-			return err
+	for _, some := range wanted {
+		for c.line <= some.last {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			line, err, more := c.next()
+			if err != nil || !more {
+				c.close()
+				return err
+			}
+			if c.line >= some.first {
+				if err := f(line); err != nil {
+					c.close()
+					return err
+				}
+			}
+			c.line++
 		}
-		p, err, more := c.next()
-		if err != nil || !more {
-			c.close()
-			return err
-		}
-		if c.line >= wanted.first {
-			f(p)
-		}
-		c.line++
 	}
 	return nil
-}
-
-// pieces yields the pieces of a part.
-func (x *index) pieces(ctx context.Context, part int) iter.Seq2[piece, error] {
-	return func(yield func(piece, error) bool) {
-		stopped := false
-		err := eachPiece(ctx, x.snapshot, x.parts[part], x.canonical, func(p piece) error {
-			if !yield(p, nil) {
-				stopped = true
-				return context.Canceled
-			}
-			return nil
-		})
-		if err != nil && !stopped {
-			yield(piece{}, err)
-		}
-	}
 }

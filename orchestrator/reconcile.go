@@ -176,10 +176,10 @@ func (k *Kit) newComparison(ctx context.Context, t *trip, s *snapshot.Snapshot, 
 	c.files = &files{comparison: c, standing: map[string]*fileStanding{}, programs: map[string]string{}}
 	c.circumstances = &circumstances{central: central, files: c.files}
 	var err error
-	if c.taken, err = t.readIndex(ctx, takenIndex, s, snapshot.Taken, c.centralForm); err != nil {
+	if c.taken, err = t.readPlaces(ctx, takenIndex, s, snapshot.Taken, c.centralForm); err != nil {
 		return nil, wrongKey(err)
 	}
-	if c.loaded, err = t.readIndex(ctx, loadedIndex, s, snapshot.Loaded, c.localForm); err != nil {
+	if c.loaded, err = t.readPlaces(ctx, loadedIndex, s, snapshot.Loaded, c.localForm); err != nil {
 		return nil, wrongKey(err)
 	}
 	return c, nil

@@ -169,7 +169,16 @@ func (d *differ) each(ctx context.Context, side int, f func(part int, p piece) e
 	of := d.sides[side]
 	for number, part := range of.parts {
 		d.progress.Count("files", int64(number), int64(len(of.parts)))
-		err := eachPiece(ctx, of.snapshot, part, of.canonical, func(p piece) error { return f(number, p) })
+		if !hasRecords(part) {
+			continue
+		}
+		err := eachOf(of.snapshot.Lines(ctx, part), func(line []byte) error {
+			p, err := pieceOf(of.canonical, part, line)
+			if err != nil {
+				return err
+			}
+			return f(number, p)
+		})
 		if err != nil {
 			return err
 		}

@@ -67,7 +67,7 @@ func TestSoakPrepareMemory(t *testing.T) {
 
 // simulatedProcess runs the simulated server as a program of its own, so that its memory is its own, and
 // returns its URL.
-func simulatedProcess(t *testing.T, bin string) string {
+func simulatedProcess(t testing.TB, bin string) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	server := exec.CommandContext(ctx, filepath.Join(bin, "dhis2sim"), "-listen", "127.0.0.1:0")

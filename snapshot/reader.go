@@ -91,35 +91,72 @@ func Each[T any](ctx context.Context, s *Snapshot, part Part) iter.Seq2[T, error
 
 func eachLine[T any](ctx context.Context, directory string, keys *Keys, part Part) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		var none T
-		r, err := openPart(directory, keys, part)
-		if err != nil {
-			yield(none, err)
-			return
-		}
-		defer func() { _ = r.Close() }()
-		lines := json.NewDecoder(r)
-		for n := int64(0); ; n++ {
-			if err := ctx.Err(); err != nil {
-				yield(none, err)
-				return
-			}
+		for line, err := range eachRaw(ctx, directory, keys, part) {
 			var object T
-			switch err := lines.Decode(&object); {
-			case errors.Is(err, io.EOF) && n == part.Objects:
-				return
-			case errors.Is(err, io.EOF):
-				yield(none, &DamagedError{Part: part.Name, Reason: fmt.Sprintf("%d objects instead of %d", n, part.Objects)})
-				return
-			case err != nil:
-				yield(none, r.explain(err))
-				return
+			if err == nil {
+				if err = json.Unmarshal(line, &object); err != nil {
+					err = &DamagedError{Part: part.Name, Reason: "what it holds is not JSON of its kind", Err: err}
+				}
 			}
-			if !yield(object, nil) {
+			if !yield(object, err) || err != nil {
 				return
 			}
 		}
 	}
+}
+
+// Lines reads the objects of a part as they stand there, JSON, which begins with the object's own uid where it has one;
+// otherwise as Each. A line is good until the next.
+func (s *Snapshot) Lines(ctx context.Context, part Part) iter.Seq2[[]byte, error] {
+	return eachRaw(ctx, s.directory, s.keys, part)
+}
+
+func eachRaw(ctx context.Context, directory string, keys *Keys, part Part) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		r, err := openPart(directory, keys, part)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer func() { _ = r.Close() }()
+		lines := bufio.NewReaderSize(r, 1<<16)
+		var long []byte
+		for n := int64(0); ; n++ {
+			if err := ctx.Err(); err != nil {
+				yield(nil, err)
+				return
+			}
+			line, err := readLine(lines, &long)
+			switch {
+			case errors.Is(err, io.EOF) && len(line) == 0 && n == part.Objects:
+				return
+			case errors.Is(err, io.EOF):
+				yield(nil, &DamagedError{Part: part.Name, Reason: fmt.Sprintf("%d objects instead of %d", n, part.Objects)})
+				return
+			case err != nil:
+				yield(nil, r.explain(err))
+				return
+			}
+			if !yield(line, nil) {
+				return
+			}
+		}
+	}
+}
+
+// readLine reads up to the next line's end, into long where the reader's buffer is too small for it.
+func readLine(r *bufio.Reader, long *[]byte) ([]byte, error) {
+	line, err := r.ReadSlice('\n')
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return line, err
+	}
+	*long = (*long)[:0]
+	for errors.Is(err, bufio.ErrBufferFull) {
+		*long = append(*long, line...)
+		line, err = r.ReadSlice('\n')
+	}
+	*long = append(*long, line...)
+	return *long, err
 }
 
 // Document opens the document NAME.json of a face, such as "metadata". The error is fs.ErrNotExist where the
