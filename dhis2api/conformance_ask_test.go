@@ -55,7 +55,9 @@ func ask(t *testing.T, c *Client, step recorded) (any, error) {
 		return nil, c.TransferOwnership(ctx, query.Get("trackedEntity"), query.Get("program"), query.Get("orgUnit"))
 	case "GET tracker/trackedEntities":
 		if last == "file" {
-			return nil, askBytes(step, func() (io.ReadCloser, error) { return c.ValueFile(ctx, FileValue{TrackedEntity: parts[2], Attribute: parts[4]}) })
+			return nil, askBytes(step, func() (io.ReadCloser, error) {
+				return c.ValueFile(ctx, FileValue{TrackedEntity: parts[2], Attribute: parts[4]})
+			})
 		}
 		if len(parts) == 3 {
 			return one(c.TrackedEntity(ctx, last, Lookup{}))

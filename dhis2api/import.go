@@ -83,7 +83,7 @@ func (c *Client) Import(ctx context.Context, payload TrackerPayload, options Imp
 		return nil, err
 	}
 	var answer json.RawMessage
-	if err := c.postJSON(ctx, trackerPath, options.query(false), payload, true, &answer); err != nil {
+	if err := c.postJSON(ctx, trackerPath, options.query(false), c.asShown(payload), true, &answer); err != nil {
 		return nil, err
 	}
 	report, err := parseImportReport(answer)
@@ -114,7 +114,7 @@ func (c *Client) ImportAsync(ctx context.Context, payload TrackerPayload, option
 		return "", err
 	}
 	var answer struct{ Response struct{ ID string } }
-	if err := c.postJSON(ctx, trackerPath, options.query(true), payload, false, &answer); err != nil {
+	if err := c.postJSON(ctx, trackerPath, options.query(true), c.asShown(payload), false, &answer); err != nil {
 		return "", err
 	}
 	if answer.Response.ID == "" {

@@ -278,8 +278,10 @@ func TestFilesUpAndDown(t *testing.T) {
 		t.Errorf("%+v %v: %s %s %s", file, err, uid, name, content)
 	}
 	for want, read := range map[string]func() (io.ReadCloser, error){
-		"picture":              func() (io.ReadCloser, error) { return c.FileContent(t.Context(), uidOf(2)) },
-		"<html>picture</html>": func() (io.ReadCloser, error) { return c.ValueFile(t.Context(), FileValue{Event: uidOf(3), DataElement: uidOf(4)}) },
+		"picture": func() (io.ReadCloser, error) { return c.FileContent(t.Context(), uidOf(2)) },
+		"<html>picture</html>": func() (io.ReadCloser, error) {
+			return c.ValueFile(t.Context(), FileValue{Event: uidOf(3), DataElement: uidOf(4)})
+		},
 	} {
 		body, err := read()
 		if err != nil {

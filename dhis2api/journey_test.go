@@ -56,10 +56,12 @@ func newUID() string {
 // in FIELDKIT_TEST_DHIS2, if any, as FIELDKIT_TEST_USER: a superuser who works in the whole country of the clinic
 // metadata. It deletes what it makes.
 func TestJourney(t *testing.T) {
+	panama, err := time.LoadLocation("America/Panama")
+	must(t, err)
 	for _, version := range []string{"2.41.9.1", "2.42.5.2", "2.43.1"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			server, err := dhis2sim.New(dhis2sim.Options{Version: version})
+			server, err := dhis2sim.New(dhis2sim.Options{Version: version, Zone: panama})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -137,6 +139,7 @@ func patient(i int) *dhis2api.TrackedEntity {
 
 func journey(t *testing.T, c *dhis2api.Client) {
 	t.Run("tracker", func(t *testing.T) { trackerJourney(t, c) })
+	t.Run("times of before 1900", func(t *testing.T) { earlyJourney(t, c) })
 	t.Run("events without registration", func(t *testing.T) { eventJourney(t, c) })
 	t.Run("data values", func(t *testing.T) { aggregateJourney(t, c) })
 	t.Run("files", func(t *testing.T) { fileJourney(t, c) })

@@ -14,12 +14,23 @@ import (
 type jsonWriter struct {
 	buf  []byte
 	zone *time.Location
-	last instant // of which lastText is the text: most times of a page come in runs
-	text []byte
+	// standard is the zone's offset of today, nil on versions that show every time as it is stored.
+	standard *time.Location
+	last     instant // of which lastText is the text: most times of a page come in runs
+	text     []byte
 }
 
 func (s *Server) newJSONWriter() *jsonWriter {
-	return &jsonWriter{zone: s.options.Zone, last: none}
+	j := &jsonWriter{zone: s.options.Zone, last: none}
+	if s.minor >= 43 {
+		at := s.now().In(j.zone)
+		if at.IsDST() {
+			at = at.AddDate(0, 6, 0)
+		}
+		_, offset := at.Zone()
+		j.standard = time.FixedZone("", offset)
+	}
+	return j
 }
 
 // send answers with what was written.
@@ -69,9 +80,23 @@ func (j *jsonWriter) quote(s string) {
 // time writes an instant as the API does: local time without a zone, in milliseconds.
 func (j *jsonWriter) time(at instant) {
 	if at != j.last {
-		j.last, j.text = at, at.time().In(j.zone).AppendFormat(j.text[:0], "\"2006-01-02T15:04:05.000\"")
+		j.last, j.text = at, j.shown(at.time()).In(j.zone).AppendFormat(j.text[:0], "\"2006-01-02T15:04:05.000\"")
 	}
 	j.buf = append(j.buf, j.text...)
+}
+
+// shown is the time that is shown for one that is stored. DHIS2 2.43 stores by a calendar of Java's that, before 1900,
+// takes the zone's standard offset of today, and shows by one that knows better (observed on 2.43.1).
+func (j *jsonWriter) shown(at time.Time) time.Time {
+	if j.standard == nil {
+		return at
+	}
+	wall := at.In(j.zone)
+	stored := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), wall.Nanosecond(), j.standard)
+	if stored.Unix() < -2208988800 { // 1900-01-01T00:00:00Z
+		return stored
+	}
+	return at
 }
 
 // objectWriter writes one JSON object as a field filter shows it. What is absent is left out, as DHIS2
