@@ -1,6 +1,9 @@
 package dhis2api
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"strconv"
+)
 
 // TrackedEntity is a person (or another thing) followed over time, as the tracker API shows and takes it.
 //
@@ -75,7 +78,7 @@ type Enrollment struct {
 	// Attributes belong to the tracked entity, whichever form they arrive in.
 	Attributes    []Attribute     `json:"attributes,omitempty"`
 	Events        []*Event        `json:"events,omitempty"`
-	Notes         []Note          `json:"notes,omitempty"`
+	Notes         Notes           `json:"notes,omitempty"`
 	Relationships []*Relationship `json:"relationships,omitempty"`
 }
 
@@ -107,7 +110,7 @@ type Event struct {
 	CreatedBy                *UserRef         `json:"createdBy,omitempty"`
 	UpdatedBy                *UserRef         `json:"updatedBy,omitempty"`
 	DataValues               []EventDataValue `json:"dataValues,omitempty"`
-	Notes                    []Note           `json:"notes,omitempty"`
+	Notes                    Notes            `json:"notes,omitempty"`
 	Relationships            []*Relationship  `json:"relationships,omitempty"`
 }
 
@@ -132,6 +135,21 @@ type Note struct {
 	StoredAt  string   `json:"storedAt,omitempty"`
 	StoredBy  string   `json:"storedBy,omitempty"`
 	CreatedBy *UserRef `json:"createdBy,omitempty"`
+}
+
+// Notes are the notes of an enrollment or event.
+type Notes []Note
+
+// UnmarshalJSON reads a list of notes, or, where only their number was asked for (notes::size), that many empty ones.
+func (n *Notes) UnmarshalJSON(raw []byte) error {
+	if count, err := strconv.Atoi(string(raw)); err == nil && count >= 0 && count < 1<<20 {
+		*n = nil
+		if count > 0 {
+			*n = make(Notes, count)
+		}
+		return nil
+	}
+	return json.Unmarshal(raw, (*[]Note)(n))
 }
 
 // Relationship ties two tracked entities, enrollments or events. It is never updated; the API does not show

@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"slices"
+	"strconv"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 )
@@ -129,37 +130,32 @@ func (b *before) at(uid string) []tie {
 func (b *before) hash(kind, text string) uint64 { return maphash.String(b.seed, kind+text) }
 
 // mark is what tells one state of a record from another: two sums of hashes, which do not depend on order. base is
-// of the times, owners and notes, ties of the relationships that begin below.
+// of the times, the owners and the number of notes, ties of the relationships that begin below.
 type mark struct{ base, ties uint64 }
 
 // markOf is the mark of a tracked entity, or of as much of it as a list shows. See Take for what it is made of. With
 // detached the relationships are not in it any more, but those of then.
 func (b *before) markOf(t *dhis2api.TrackedEntity, detached bool) mark {
 	m := mark{base: b.hash("t", t.UpdatedAt)}
+	notes := 0
 	for _, owner := range t.ProgramOwners {
 		m.base += b.hash("o", owner.OrgUnit)
 	}
 	for _, enrollment := range t.Enrollments {
-		for _, note := range enrollment.Notes {
-			m.base += b.hash("n", note.Note)
-		}
+		notes += len(enrollment.Notes)
 		m.ties += b.tiesOf(enrollment.Enrollment, enrollment.Relationships, detached)
 		for _, event := range enrollment.Events {
-			for _, note := range event.Notes {
-				m.base += b.hash("n", note.Note)
-			}
+			notes += len(event.Notes)
 			m.ties += b.tiesOf(event.Event, event.Relationships, detached)
 		}
 	}
+	m.base += b.hash("n", strconv.Itoa(notes))
 	return m
 }
 
 // markOfEvent is the same of an event without registration.
 func (b *before) markOfEvent(e *dhis2api.Event, detached bool) mark {
-	m := mark{base: b.hash("t", e.UpdatedAt)}
-	for _, note := range e.Notes {
-		m.base += b.hash("n", note.Note)
-	}
+	m := mark{base: b.hash("t", e.UpdatedAt) + b.hash("n", strconv.Itoa(len(e.Notes)))}
 	m.ties = b.tiesOf(e.Event, e.Relationships, detached)
 	return m
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http"
@@ -220,16 +221,23 @@ func benchTake(b *testing.B, client *dhis2api.Client, answers *Answers, keys *Ke
 // under other uids.
 func benchMarker(n int) string { return fmt.Sprintf("Q%cv%c", 'a'+n/26, 'a'+n%26) }
 
-// benchPatient is a patient of the clinic as a visit leaves one: enrolled, seen at three stations.
+// benchPatient is a patient of the clinic as a visit leaves one: enrolled, seen at three stations. Tablets send along when
+// each object was made and changed there.
 func benchPatient(marker string, n int) *dhis2api.TrackedEntity {
 	uid := func(kind string) string { return kind + marker + scattered(kind, n) }
 	units := []string{"P1J4eyjXQeT", "pt1tlNJMGea", "NAcHEVPrf2A", "YHa4SyAIFQk"}
 	unit := units[n%len(units)]
 	person := uid("P")
+	// Some day of a year, to the millisecond.
+	clock := func(kind string) string {
+		sum := sha256.Sum256(fmt.Append(nil, "clock", kind, n))
+		return time.UnixMilli(1759363200000 + int64(binary.BigEndian.Uint64(sum[:])%(300*24*3600*1000))).UTC().Format("2006-01-02T15:04:05.000")
+	}
 	event := func(kind, stage string, values ...string) *dhis2api.Event {
 		e := &dhis2api.Event{
 			Event: uid(kind), Program: benchProgram, ProgramStage: stage, Enrollment: uid("N"), TrackedEntity: person, OrgUnit: unit,
 			Status: "COMPLETED", OccurredAt: "2026-10-02T00:00:00.000", CompletedAt: "2026-10-02T00:00:00.000",
+			CreatedAtClient: clock(kind), UpdatedAtClient: clock(kind + "again"),
 		}
 		for pair := range slices.Chunk(values, 2) {
 			e.DataValues = append(e.DataValues, dhis2api.EventDataValue{DataElement: pair[0], Value: pair[1]})
@@ -241,7 +249,7 @@ func benchPatient(marker string, n int) *dhis2api.TrackedEntity {
 		notes = []dhis2api.Note{{Note: uid("M"), Value: "Came by boat"}}
 	}
 	return &dhis2api.TrackedEntity{
-		TrackedEntity: person, TrackedEntityType: "ig1m3E2NSOb", OrgUnit: unit,
+		TrackedEntity: person, TrackedEntityType: "ig1m3E2NSOb", OrgUnit: unit, CreatedAtClient: clock("P"), UpdatedAtClient: clock("Pagain"),
 		Attributes: []dhis2api.Attribute{
 			{Attribute: "GoX1JP83DWF", Value: "Ana " + scattered("first", n)}, {Attribute: "k0aoyOGu3L2", Value: "Ábrego " + scattered("last", n%97)},
 			{Attribute: "cHsNSVWvjuJ", Value: fmt.Sprintf("19%02d-02-03", n%80+10)}, {Attribute: "roHIpaSBGyX", Value: fmt.Sprintf("SEX_%d", n%3+1)},
@@ -250,7 +258,7 @@ func benchPatient(marker string, n int) *dhis2api.TrackedEntity {
 		},
 		Enrollments: []*dhis2api.Enrollment{{
 			Enrollment: uid("N"), TrackedEntity: person, Program: benchProgram, OrgUnit: unit, Status: "ACTIVE",
-			EnrolledAt: "2026-10-02T00:00:00.000", OccurredAt: "2026-10-02T00:00:00.000",
+			EnrolledAt: "2026-10-02T00:00:00.000", OccurredAt: "2026-10-02T00:00:00.000", CreatedAtClient: clock("N"), UpdatedAtClient: clock("Nagain"),
 			Notes: notes,
 			Events: []*dhis2api.Event{
 				event("E", "m9JW68Avdyx", "SHUMZIdrf6Y", fmt.Sprintf("%d.5", 40+n%50), "J837zyhoZKy", "163", "z0yQ1hh25FC", "36.5",

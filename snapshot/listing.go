@@ -35,9 +35,13 @@ type Listing struct {
 // tiesFields are the relationships in a list of changes.
 const tiesFields = ",relationships[relationship]"
 
+// noteCount is what a list of changes shows of notes. They are only ever added, so their number tells; their uids would
+// make up a fifth of a list that is compressed.
+const noteCount = "notes::size"
+
 // eventChanges is what a list of changes shows of an event besides its times.
 func (l Listing) eventChanges() string {
-	fields := "notes[note]"
+	fields := noteCount
 	if l.eventTies {
 		fields += tiesFields
 	}
@@ -46,7 +50,7 @@ func (l Listing) eventChanges() string {
 
 // entityChanges is what a list of changes shows of a tracked entity; see Take.
 func (l Listing) entityChanges() string {
-	enrollment := "notes[note],events[" + l.eventChanges() + "]"
+	enrollment := noteCount + ",events[" + l.eventChanges() + "]"
 	if l.enrollmentTies {
 		enrollment += tiesFields
 	}

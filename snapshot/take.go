@@ -80,7 +80,7 @@ type Progress struct {
 //	enrollment made, changed, deleted                  yes
 //	event made, changed, deleted                       yes
 //	note in an import                                  yes
-//	note by /enrollments/UID/note, /events/UID/note    no, nor in any other time: the uids of notes are listed
+//	note by /enrollments/UID/note, /events/UID/note    no, nor in any other time: the number of notes is listed
 //	relationship that begins at a tracked entity,      yes; of it alone, and with a bidirectional one of both
 //	  made or deleted, also with the other end
 //	relationship that begins at an enrollment or event no: their uids are listed, where there are such types
