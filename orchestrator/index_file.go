@@ -6,42 +6,24 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net/url"
-	"os"
 	"strings"
+
+	"github.com/dhis2-fieldkit/fieldkit/snapshot/scratch"
 )
 
 // indexName is the file in a trip's folder that indexes are kept in while they are needed.
 const indexName = "index.db"
 
-// indexFile is where indexes lie: on disk, for a scope may have a million records. It holds uids and digests, and
-// lasts no longer than the run; nothing in it has to survive a crash.
-type indexFile struct {
-	path string
-	db   *sql.DB
-}
+// indexFile is where indexes lie: on disk, for a scope may have a million records.
+type indexFile struct{ db *scratch.File }
 
 // openIndexFile begins an empty file; close removes it.
 func openIndexFile(path string) (*indexFile, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("cannot begin the index: %w", err)
-	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	db, err := scratch.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot begin the index: %w", err)
+		return nil, err
 	}
-	if err := file.Close(); err != nil {
-		return nil, fmt.Errorf("cannot begin the index: %w", err)
-	}
-	name := (&url.URL{Path: path}).EscapedPath()
-	// The cache is what an index takes of memory, whatever its size.
-	db, err := sql.Open("sqlite", "file:"+name+"?_pragma=journal_mode(OFF)&_pragma=synchronous(OFF)&_pragma=locking_mode(EXCLUSIVE)&_pragma=cache_size(-8000)")
-	if err != nil {
-		return nil, fmt.Errorf("cannot begin the index: %w", err)
-	}
-	db.SetMaxOpenConns(1)
-	return &indexFile{path: path, db: db}, nil
+	return &indexFile{db: db}, nil
 }
 
 // close removes the file. It may be called on nil.
@@ -49,7 +31,7 @@ func (f *indexFile) close() error {
 	if f == nil {
 		return nil
 	}
-	return errors.Join(f.db.Close(), os.Remove(f.path))
+	return f.db.Close()
 }
 
 // indexRows is how many rows go to the file at once.

@@ -1,8 +1,8 @@
 package snapshot
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -48,53 +48,6 @@ func (t *taking) eventLikeness() likeness[*dhis2api.Event] {
 	}
 }
 
-// stamp is what is kept of one record in a list of changes: 32 bytes.
-type stamp struct {
-	uid    [11]byte
-	copied bool
-	mark
-}
-
-// stamps are sorted by uid.
-type stamps []stamp
-
-func (s *stamps) add(uid string, m mark) error {
-	if len(uid) != 11 {
-		return fmt.Errorf("%q is not a uid", uid)
-	}
-	*s = append(*s, stamp{uid: [11]byte([]byte(uid)), mark: m})
-	return nil
-}
-
-func (s *stamps) sort() {
-	byUID := func(a, b stamp) int { return bytes.Compare(a.uid[:], b.uid[:]) }
-	slices.SortFunc(*s, byUID)
-	*s = slices.CompactFunc(*s, func(a, b stamp) bool { return a.uid == b.uid })
-}
-
-// find is the stamp of a uid; nil where there is none.
-func (s stamps) find(uid string) *stamp {
-	if len(uid) != 11 {
-		return nil
-	}
-	at, found := slices.BinarySearchFunc(s, [11]byte([]byte(uid)), func(a stamp, b [11]byte) int { return bytes.Compare(a.uid[:], b[:]) })
-	if !found {
-		return nil
-	}
-	return &s[at]
-}
-
-// rest are the uids of what was not copied.
-func (s stamps) rest() []string {
-	var uids []string
-	for _, stamp := range s {
-		if !stamp.copied {
-			uids = append(uids, string(stamp.uid[:]))
-		}
-	}
-	return uids
-}
-
 // copyName is the stream of what is copied for another one.
 func (s stream[T]) copyName() string { return s.name + copySuffix }
 
@@ -110,34 +63,24 @@ func (s stream[T]) byChanges(cursor string) bool {
 }
 
 // takeChanges lists the stream, copies what is as it was and asks for the rest by uid.
-func (s stream[T]) takeChanges(ctx context.Context, cursor string) error {
-	asked := 0
-	if cursor != "" {
-		if _, err := fmt.Sscanf(cursor, changedCursor+"%d", &asked); err != nil {
-			return fmt.Errorf("cannot read %s: its receipt holds no number but %q", s.question.about, cursor)
-		}
+func (s stream[T]) takeChanges(ctx context.Context) (err error) {
+	listed, err := newStamps(ctx, s.taking.w.directory)
+	if err != nil {
+		return err
 	}
-	listed, pages, err := s.list(ctx)
+	defer func() { err = errors.Join(err, listed.close()) }()
+	pages, err := s.list(ctx, listed)
 	if err != nil {
 		return fmt.Errorf("cannot read the changes of %s: %w", s.question.about, err)
 	}
-	s.progress.Total = int64(len(listed))
+	s.progress.Total = listed.size
 	if err := s.copyUnchanged(ctx, listed); err != nil {
 		return err
 	}
-	rest := listed.rest()
-	s.progress.Done = int64(len(listed) - len(rest) + min(asked, len(rest)))
+	s.progress.Done = int64(s.seen.size())
 	s.taking.report(s.progress)
-	for asked < len(rest) {
-		next := min(asked+s.size, len(rest))
-		batch := s.taking.w.Batch(s.name)
-		if err := s.fetch(ctx, batch, rest[asked:next]); err != nil {
-			return err
-		}
-		if err := batch.Commit(fmt.Sprint(changedCursor, next), false); err != nil {
-			return err
-		}
-		asked = next
+	if err := s.fetchRest(ctx, listed); err != nil {
+		return err
 	}
 	batch := s.taking.w.Batch(s.name)
 	defer batch.Abandon()
@@ -159,36 +102,59 @@ func (s stream[T]) takeChanges(ctx context.Context, cursor string) error {
 }
 
 // list reads the marks of the whole stream, and says how many pages that took.
-func (s stream[T]) list(ctx context.Context) (listed stamps, pages int, err error) {
-	// As many as there were and some more: a list that grows is for moments there twice.
-	expected := int64(changePage)
-	for _, kind := range []Kind{s.kind, Beyond} {
-		for _, part := range s.taking.before.parts(kind, s.subject) {
-			expected += part.Objects
-		}
-	}
-	listed = make(stamps, 0, expected+expected/8)
+func (s stream[T]) list(ctx context.Context, listed *stamps) (pages int, err error) {
 	for page, err := range s.question.changes(ctx, dhis2api.Paging{PageSize: changePage, Page: 1}) {
 		if err != nil {
-			return nil, 0, err
+			return 0, err
 		}
 		for _, item := range page.Items {
-			if err := listed.add(s.question.uid(item), s.likeness.mark(item, false)); err != nil {
-				return nil, 0, err
+			if err := listed.add(ctx, s.question.uid(item), s.likeness.mark(item, false)); err != nil {
+				return 0, err
 			}
 		}
 		pages++
 	}
-	listed.sort()
-	return listed, pages, nil
+	return pages, listed.sort(ctx)
+}
+
+// fetchRest asks for what is listed and not written, by this run or an earlier one.
+func (s stream[T]) fetchRest(ctx context.Context, listed *stamps) error {
+	var rest []string
+	asked := 0
+	fetch := func() error {
+		if len(rest) == 0 {
+			return nil
+		}
+		batch := s.taking.w.Batch(s.name)
+		if err := s.fetch(ctx, batch, rest); err != nil {
+			return err
+		}
+		asked += len(rest)
+		rest = rest[:0]
+		return batch.Commit(fmt.Sprint(changedCursor, asked), false)
+	}
+	for uid, err := range listed.uids(ctx) {
+		if err != nil {
+			return err
+		}
+		if s.seen.has(uid) {
+			continue
+		}
+		if rest = append(rest, uid); len(rest) == s.size {
+			if err := fetch(); err != nil {
+				return err
+			}
+		}
+	}
+	return fetch()
 }
 
 // copyUnchanged copies out of the snapshot before what the list shows as it was, with its relationships, unless an
-// earlier run did, and notes it in the list.
-func (s stream[T]) copyUnchanged(ctx context.Context, listed stamps) error {
+// earlier run did.
+func (s stream[T]) copyUnchanged(ctx context.Context, listed *stamps) error {
 	t := s.taking
 	if _, done := t.w.Cursor(s.copyName()); done {
-		return s.recallCopied(ctx, listed)
+		return nil
 	}
 	batch := t.w.Batch(s.copyName())
 	defer batch.Abandon()
@@ -198,8 +164,11 @@ func (s stream[T]) copyUnchanged(ctx context.Context, listed stamps) error {
 				return err
 			}
 			uid := s.question.uid(object)
-			there := listed.find(uid)
-			if there == nil || there.mark != s.likeness.mark(object, true) || s.seen.has(uid) {
+			there, known, err := listed.of(ctx, uid)
+			if err != nil {
+				return err
+			}
+			if !known || there != s.likeness.mark(object, true) || s.seen.has(uid) {
 				continue
 			}
 			current, err := s.likeness.current(ctx, object)
@@ -209,7 +178,7 @@ func (s stream[T]) copyUnchanged(ctx context.Context, listed stamps) error {
 			if !current {
 				continue
 			}
-			there.copied = s.seen.add(uid)
+			s.seen.add(uid)
 			t.before.keepTies(s.likeness.below(object))
 			t.mention(object)
 			if err := batch.Copy(s.kind, s.subject, object); err != nil {
@@ -228,19 +197,22 @@ func (s stream[T]) copyUnchanged(ctx context.Context, listed stamps) error {
 }
 
 // copyBeyond copies of what the date of the scope leaves out that it does, so that it is not asked for again.
-func (s stream[T]) copyBeyond(ctx context.Context, batch *Batch, listed stamps) error {
+func (s stream[T]) copyBeyond(ctx context.Context, batch *Batch, listed *stamps) error {
 	for _, part := range s.taking.before.parts(Beyond, s.subject) {
 		for object, err := range Each[T](ctx, s.taking.before.snapshot, part) {
 			if err != nil {
 				return err
 			}
 			uid := s.question.uid(object)
+			there, known, err := listed.of(ctx, uid)
+			if err != nil {
+				return err
+			}
 			// Relationships do not matter: those of what is left out are left out.
-			there := listed.find(uid)
-			if there == nil || there.base != s.likeness.mark(object, true).base || s.seen.has(uid) {
+			if !known || there.base != s.likeness.mark(object, true).base || s.seen.has(uid) {
 				continue
 			}
-			there.copied = s.seen.add(uid)
+			s.seen.add(uid)
 			if err := batch.Add(Beyond, s.subject, object); err != nil {
 				return err
 			}
@@ -260,25 +232,6 @@ func (t *taking) copyTies(ctx context.Context, batch *Batch) error {
 		}
 		if err := batch.Copy(Relationships, Subject{}, r); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// recallCopied notes in the list what an earlier run copied.
-func (s stream[T]) recallCopied(ctx context.Context, listed stamps) error {
-	w := s.taking.w
-	for _, part := range w.streams[s.copyName()].Parts {
-		if part.Kind != s.kind && part.Kind != Beyond {
-			continue
-		}
-		for object, err := range eachLine[T](ctx, w.directory, w.keys, part) {
-			if err != nil {
-				return err
-			}
-			if there := listed.find(s.question.uid(object)); there != nil {
-				there.copied = true
-			}
 		}
 	}
 	return nil
@@ -310,38 +263,36 @@ func (s stream[T]) fetch(ctx context.Context, batch *Batch, uids []string) error
 }
 
 // unenrolledBefore are the marks of the tracked entities of a type that were without any enrollment before.
-func (t *taking) unenrolledBefore(ctx context.Context, subject Subject) (stamps, error) {
-	var then stamps
+func (t *taking) unenrolledBefore(ctx context.Context, subject Subject, then *stamps) error {
 	likeness := t.entityLikeness()
-	for _, part := range t.before.parts(TrackedEntities, subject) {
-		for e, err := range t.before.snapshot.TrackedEntities(ctx, part) {
-			if err != nil {
-				return nil, err
-			}
-			current, err := likeness.current(ctx, e)
-			if err != nil {
-				return nil, err
-			}
-			if !current {
-				continue
-			}
-			if err := then.add(e.TrackedEntity, likeness.mark(e, true)); err != nil {
-				return nil, err
-			}
-		}
-	}
-	then.sort()
-	return then, nil
-}
-
-// copyUnenrolled copies what is noted as unchanged.
-func (t *taking) copyUnenrolled(ctx context.Context, batch *Batch, subject Subject, unchanged stamps) error {
 	for _, part := range t.before.parts(TrackedEntities, subject) {
 		for e, err := range t.before.snapshot.TrackedEntities(ctx, part) {
 			if err != nil {
 				return err
 			}
-			if then := unchanged.find(e.TrackedEntity); then == nil || !then.copied {
+			current, err := likeness.current(ctx, e)
+			if err != nil {
+				return err
+			}
+			if !current {
+				continue
+			}
+			if err := then.add(ctx, e.TrackedEntity, likeness.mark(e, true)); err != nil {
+				return err
+			}
+		}
+	}
+	return then.sort(ctx)
+}
+
+// copyUnenrolled copies those that are unchanged.
+func (t *taking) copyUnenrolled(ctx context.Context, batch *Batch, subject Subject, unchanged *uidSet) error {
+	for _, part := range t.before.parts(TrackedEntities, subject) {
+		for e, err := range t.before.snapshot.TrackedEntities(ctx, part) {
+			if err != nil {
+				return err
+			}
+			if !unchanged.has(e.TrackedEntity) {
 				continue
 			}
 			t.before.keepTies(belowEntity(e))

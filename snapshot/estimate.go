@@ -239,9 +239,9 @@ func (s *sampling) events(ctx context.Context, program Program) error {
 // unenrolled counts the tracked entities that are in no program, by the list that taking begins with.
 func (s *sampling) unenrolled(ctx context.Context, kind TrackedEntityType, everyone *uidSet) error {
 	e := StreamEstimate{Kind: TrackedEntities, Subject: Subject{TrackedEntityType: kind.ID}, Name: kind.Name, Counted: true}
-	count := func(*dhis2api.TrackedEntity) bool {
+	count := func(*dhis2api.TrackedEntity) (bool, error) {
 		e.Objects++
-		return true // and is not asked for
+		return true, nil // and is not asked for
 	}
 	for _, err := range s.listing.unenrolled(ctx, kind, everyone, count) {
 		if err != nil {

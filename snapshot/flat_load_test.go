@@ -118,11 +118,11 @@ func loadCrowd(tb testing.TB, c crowd) uint64 {
 	return most
 }
 
-func TestLoadInFlatMemory(t *testing.T) { inFlatMemory(t, loadCrowd, 100_000, flat) }
+func TestLoadInFlatMemory(t *testing.T) { inFlatMemory(t, loadCrowd, 100_000) }
 
 func TestSoakLoadMemory(t *testing.T) {
 	if os.Getenv("FIELDKIT_SOAK") == "" {
 		t.Skip("the full number runs with make soak")
 	}
-	inFlatMemory(t, loadCrowd, 1_000_000, flat)
+	inFlatMemory(t, loadCrowd, 1_000_000)
 }

@@ -358,7 +358,7 @@ func (l Listing) byEnrollment(
 // in programs that the scope does not have: so uids come first, then who is enrolled, then the rest whole.
 // Those of which known says so are left out; nil knows none.
 func (l Listing) unenrolled(
-	ctx context.Context, kind TrackedEntityType, everyone *uidSet, known func(*dhis2api.TrackedEntity) bool,
+	ctx context.Context, kind TrackedEntityType, everyone *uidSet, known func(*dhis2api.TrackedEntity) (bool, error),
 ) iter.Seq2[*dhis2api.TrackedEntity, error] {
 	return func(yield func(*dhis2api.TrackedEntity, error) bool) {
 		fail := func(err error) {
@@ -393,9 +393,20 @@ func (l Listing) unenrolled(
 				fail(err)
 				return
 			}
-			if len(t.Enrollments) == 0 && everyone.add(t.TrackedEntity) && (known == nil || !known(t)) {
-				without = append(without, t.TrackedEntity)
+			if len(t.Enrollments) > 0 || !everyone.add(t.TrackedEntity) {
+				continue
 			}
+			if known != nil {
+				is, err := known(t)
+				if err != nil {
+					fail(err)
+					return
+				}
+				if is {
+					continue
+				}
+			}
+			without = append(without, t.TrackedEntity)
 		}
 		for t, err := range l.byID(ctx, without, dhis2api.Lookup{IncludeDeleted: l.IncludeDeleted}) {
 			if err != nil {

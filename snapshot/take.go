@@ -360,7 +360,7 @@ func (s stream[T]) take(ctx context.Context) error {
 		return nil
 	}
 	if s.byChanges(cursor) {
-		return s.takeChanges(ctx, cursor)
+		return s.takeChanges(ctx)
 	}
 	if strings.HasPrefix(cursor, changedCursor) {
 		cursor = "" // the snapshot before is not at hand any more
@@ -425,27 +425,31 @@ func (t *taking) relate(batch *Batch, related []*dhis2api.Relationship) error {
 	return nil
 }
 
-func (t *taking) unenrolled(ctx context.Context, kind TrackedEntityType) error {
+func (t *taking) unenrolled(ctx context.Context, kind TrackedEntityType) (err error) {
 	subject := Subject{TrackedEntityType: kind.ID}
 	name := string(TrackedEntities) + "-" + kind.ID
 	if _, done := t.w.Cursor(name); done {
 		return nil
 	}
 	progress := Progress{Kind: TrackedEntities, Subject: subject, Name: kind.Name}
-	var known func(*dhis2api.TrackedEntity) bool
-	var unchanged stamps
+	var known func(*dhis2api.TrackedEntity) (bool, error)
+	unchanged := newUIDSet()
 	if t.before.serves(subject) {
-		var err error
-		if unchanged, err = t.unenrolledBefore(ctx, subject); err != nil {
+		var then *stamps
+		if then, err = newStamps(ctx, t.w.directory); err != nil {
 			return err
 		}
-		known = func(e *dhis2api.TrackedEntity) bool {
-			then := unchanged.find(e.TrackedEntity)
-			if then == nil || then.mark != t.before.markOf(e, false) {
-				return false
+		defer func() { err = errors.Join(err, then.close()) }()
+		if err := t.unenrolledBefore(ctx, subject, then); err != nil {
+			return err
+		}
+		known = func(e *dhis2api.TrackedEntity) (bool, error) {
+			was, there, err := then.of(ctx, e.TrackedEntity)
+			alike := there && was == t.before.markOf(e, false)
+			if alike {
+				unchanged.add(e.TrackedEntity)
 			}
-			then.copied = true
-			return true
+			return alike, err
 		}
 	}
 	batch := t.w.Batch(name)
@@ -454,7 +458,7 @@ func (t *taking) unenrolled(ctx context.Context, kind TrackedEntityType) error {
 		var refused *SearchScopeError
 		if errors.As(err, &refused) && t.options.Warn != nil {
 			t.options.Warn(err)
-			unchanged = nil
+			unchanged = newUIDSet()
 			break
 		}
 		if err != nil {
