@@ -17,6 +17,7 @@ type carriage struct {
 	bases     []merge.Base
 	shown     []journal.Shown
 	decisions []journal.Decision
+	signed    []journal.SignOff
 }
 
 // factCarried is set when what the trip before has not brought home was taken over.
@@ -105,6 +106,9 @@ func (p *preparation) unfinished(ctx context.Context, t *trip, candidates func(*
 	if carried.decisions, err = t.journal.Decisions(ctx); err != nil {
 		return nil, err
 	}
+	if carried.signed, err = t.journal.SignOffs(ctx); err != nil {
+		return nil, err
+	}
 	return carried, t.journal.EndRun(ctx, c.run, "carried on", p.kit.options.Now())
 }
 
@@ -167,6 +171,11 @@ func (c *carriage) write(ctx context.Context, j *journal.Journal) error {
 		// All of them, settled ones too: no number may ever mean two things.
 		for _, shown := range c.shown {
 			if err := tx.PutShown(shown); err != nil {
+				return err
+			}
+		}
+		for _, signed := range c.signed {
+			if err := tx.SignOff(signed); err != nil {
 				return err
 			}
 		}

@@ -284,7 +284,10 @@ func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time,
 		return nil, err
 	}
 	result.Started, result.Finished = started, k.options.Now()
-	result.Closed = !planOnly && result.Sums.Held == 0 && result.Sums.Open == 0
+	if err := addSignOffs(ctx, c.trip.journal, result); err != nil {
+		return nil, err
+	}
+	result.Closed = !planOnly && result.SignedOffAll() && result.Sums.Open == 0
 	if err := addDeparture(ctx, c.trip.journal, result); err != nil {
 		return nil, err
 	}

@@ -79,6 +79,9 @@ func printSums(w io.Writer, r *report.Report) {
 			fmt.Fprintf(w, "  %6d  %s\n", line.count, line.what)
 		}
 	}
+	for _, signed := range r.SignedOff {
+		fmt.Fprintf(w, "%d of them are signed off by %s: %s\n", signed.Changes, signed.By, signed.Reason)
+	}
 	for _, conflict := range r.Conflicts {
 		fmt.Fprintf(w, "conflict %d: %s %s %s: %s\n", conflict.Number, conflict.Kind, conflict.UID, conflict.Field, conflict.Reason)
 	}

@@ -7,7 +7,10 @@
 // truth, and names its hash.
 package report
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Format is the version of the JSON form. Fields are only ever added within one format.
 const Format = 1
@@ -26,7 +29,7 @@ type Report struct {
 	Run int `json:"run"`
 	// Sent is the number of operations sent to central in this run alone.
 	Sent int `json:"sent"`
-	// Closed is true when nothing of the trip is open or held.
+	// Closed is true when nothing of the trip is open, and nothing held that is not signed off.
 	Closed bool `json:"closed"`
 	// JournalHash is the SHA-256 of the journal's changes that this report was written from.
 	JournalHash string `json:"journalHash"`
@@ -49,6 +52,8 @@ type Report struct {
 	Waiting []Waiting `json:"waiting"`
 	// Decisions are what was decided on this trip, or stands from an earlier one, in the order in which it was.
 	Decisions []Decision `json:"decisions"`
+	// SignedOff says who signed off held changes so that the trip could close, latest first; those still count as held.
+	SignedOff []SignOff `json:"signedOff,omitempty"`
 	// Merged names events that both sides edited, for a clinician's eye, even where no field clashed.
 	Merged []Reference `json:"merged"`
 	// Rewritten holds values that central's own rules changed while taking what was sent.
@@ -201,6 +206,36 @@ type Decision struct {
 	Policy bool      `json:"policy,omitempty"`
 	State  string    `json:"state"`
 	Reason string    `json:"reason,omitempty"`
+}
+
+// SignOff is somebody's word that held changes may stay held.
+type SignOff struct {
+	Changes int       `json:"changes"`
+	By      string    `json:"by"`
+	At      time.Time `json:"at"`
+	Reason  string    `json:"reason"`
+}
+
+// SignOff counts one more held change as signed off.
+func (r *Report) SignOff(by, reason string, at time.Time) {
+	i := slices.IndexFunc(r.SignedOff, func(s SignOff) bool { return s.By == by && s.Reason == reason && s.At.Equal(at) })
+	if i < 0 {
+		i = len(r.SignedOff)
+		for i > 0 && r.SignedOff[i-1].At.Before(at) {
+			i--
+		}
+		r.SignedOff = slices.Insert(r.SignedOff, i, SignOff{By: by, Reason: reason, At: at})
+	}
+	r.SignedOff[i].Changes++
+}
+
+// SignedOffAll tells whether everything that is held is signed off.
+func (r *Report) SignedOffAll() bool {
+	signed := 0
+	for _, s := range r.SignedOff {
+		signed += s.Changes
+	}
+	return signed == r.Sums.Held
 }
 
 // Refusal is a change that central did not take, with DHIS2's code and what it means.
