@@ -96,7 +96,7 @@ func (s *stack) mayDelete(ctx context.Context, options DownOptions) error {
 	if err != nil {
 		return err
 	}
-	away, err := s.away(ctx)
+	away, exported, err := s.away(ctx)
 	if err != nil {
 		return err
 	}
@@ -104,12 +104,15 @@ func (s *stack) mayDelete(ctx context.Context, options DownOptions) error {
 	switch {
 	case !there && away > 0:
 		question = fmt.Sprintf("the data is gone already; forget the %d changes that never came home", away)
-	case away > 0:
+	case away > 0 && exported == "":
 		return WithHint(fmt.Errorf("%d changes made on the kit are not home: they would be lost", away),
-			"`fieldkit reconcile` brings them home; its report says what holds the others")
+			"`fieldkit reconcile` brings them home, its report says what holds the others, and `fieldkit held export` keeps those elsewhere")
 	case there && s.record.Exposed:
 		return WithHint(errors.New("tablets could reach the kit since reconcile last looked at it: what they sent would be lost"),
 			"`fieldkit down`, then `fieldkit reconcile`, which looks while no tablet can send; then this again")
+	}
+	if exported != "" && there {
+		question = fmt.Sprintf("delete the data of the kit's own DHIS2 for good; the %d changes that are not home stay in %s alone", away, exported)
 	}
 	if options.Confirm == nil {
 		return nil
@@ -117,17 +120,25 @@ func (s *stack) mayDelete(ctx context.Context, options DownOptions) error {
 	return options.Confirm(ctx, question)
 }
 
-// away counts what of the trip that the kit holds is known and not home.
-func (s *stack) away(ctx context.Context) (int, error) {
+// away counts what of the trip that the kit holds is known and not home, and says in which file outside of the kit all of
+// it lies; "" where it does not.
+func (s *stack) away(ctx context.Context) (away int, exported string, err error) {
 	t, err := s.kit.presentTrip(ctx)
 	if errors.Is(err, ErrNoSnapshot) {
-		return 0, nil
+		return 0, "", nil
 	}
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
-	away, err := t.away(ctx)
-	return away, errors.Join(err, t.close())
+	defer func() { err = errors.Join(err, t.close()) }()
+	if away, err = t.away(ctx); err != nil || away == 0 {
+		return away, "", err
+	}
+	path, safe, err := t.exportedAway(ctx)
+	if !safe {
+		path = ""
+	}
+	return away, path, err
 }
 
 // forget notes in the trips of this stack that their data was deleted, so that nobody looks for it.

@@ -63,6 +63,11 @@ func (k *Kit) reconcile(ctx context.Context, t *trip, options ReconcileOptions) 
 		ended := context.WithoutCancel(ctx)
 		return nil, errors.Join(err, t.journal.EndRun(ended, c.run, "failed", k.options.Now()))
 	}
+	if !options.PlanOnly {
+		if _, _, err := k.exportHeld(ctx, c, t.file(heldName), options.Who); err != nil {
+			return nil, err
+		}
+	}
 	result, err := k.writeReport(ctx, c, started, outcome, options.PlanOnly)
 	if err != nil {
 		return nil, err

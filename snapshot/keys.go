@@ -96,7 +96,8 @@ func WritingKeys(directory string, o KeyOptions) (*Keys, *NewIdentity, error) {
 
 // ReadingKeys gives the keys for reading the snapshot in a directory: its own key where the passphrase opens
 // it, the identities of FIELDKIT_IDENTITY_FILE (which may itself be encrypted with the passphrase), and the
-// default identity. The error is WrongKeyError where there is no key, or the passphrase is wrong.
+// default identity. The error is WrongKeyError where there is no key, or the passphrase is wrong. Without a directory
+// ("") there is no key of a snapshot's own.
 func ReadingKeys(directory string, o KeyOptions) (*Keys, error) {
 	keys := &Keys{}
 	passphrase := o.Getenv("FIELDKIT_PASSPHRASE")
@@ -121,7 +122,7 @@ func ReadingKeys(directory string, o KeyOptions) (*Keys, error) {
 			return nil, fmt.Errorf("cannot use FIELDKIT_IDENTITY_FILE: %w", err)
 		}
 	}
-	if passphrase != "" {
+	if passphrase != "" && directory != "" {
 		// With an identity file the passphrase is that file's, and need not fit the snapshot's key too.
 		err := add(filepath.Join(directory, keyName), keyName)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && len(keys.identities) == 0 {
