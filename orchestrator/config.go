@@ -39,6 +39,13 @@ type Config struct {
 	Numbers NumbersConfig
 	// Conflicts are the owner's rules for conflicts; all are held where there is none.
 	Conflicts ConflictsConfig
+	Report    ReportConfig
+}
+
+// ReportConfig says how the report for people is written.
+type ReportConfig struct {
+	// Language is its code, one of report.Languages; "" is English.
+	Language string
 }
 
 // CentralConfig says where central is.

@@ -18,6 +18,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator/report"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot"
 )
 
@@ -88,6 +89,9 @@ func (p *configParser) known(c *Config) []key {
 				says: "by program, code or uid: `{NUTRITION: local}`; a person's attributes belong to no program"},
 			{name: "fields", read: p.policies(&c.Conflicts.Fields), without: "as `programs`",
 				says: "by attribute or data element, code or uid, or by a field such as `status`: `{PHONE: local}`"},
+		}},
+		{name: "report", without: "what is below", says: "how the report for people is written", keys: []key{
+			{name: "language", read: p.text(&c.Report.Language, checkLanguage), without: "`en`", says: "`en` or `es`: English or Spanish"},
 		}},
 		{name: "numbers", without: "what is below", says: "how many values of generated attributes (patient numbers) prepare reserves at central: " +
 			"for each key of a pattern `patients`, and besides what the app keeps in store for each person and org unit", keys: []key{
@@ -447,6 +451,14 @@ func checkRate(rate string) error {
 		n = math.NaN()
 	}
 	return CheckRate(n)
+}
+
+// checkLanguage accepts a language that reports are written in.
+func checkLanguage(code string) error {
+	if !slices.Contains(report.Languages(), code) {
+		return fmt.Errorf("one of %s is wanted here, not %q", strings.Join(report.Languages(), ", "), code)
+	}
+	return nil
 }
 
 // CheckRate accepts a number of requests a second that a server may be asked at: from 0.01 to 1000. The error has a hint.

@@ -279,6 +279,7 @@ func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time,
 	if err != nil {
 		return nil, err
 	}
+	result.Language = k.config.Report.Language
 	result.Kit, result.Trip, result.PlanOnly, result.Run, result.Sent = k.config.Name, c.trip.id, planOnly, c.run, did.sent
 	result.Central = report.Central{URL: c.central.BaseURL(), SystemID: c.central.Info().SystemID, Version: c.central.Version().String()}
 	if err := foretell(ctx, c.trip.journal, result, did.predicted); err != nil {

@@ -16,7 +16,7 @@ import (
 var pageSource string //nolint:gochecknoglobals // an embedded file
 
 // writeHTML writes the report for people: one file that needs no other, no script and no network.
-func writeHTML(w io.Writer, r *Report, texts catalogue) error {
+func writeHTML(w io.Writer, r *Report, texts *language) error {
 	headline, err := texts.headline(r)
 	if err != nil {
 		return err
@@ -178,14 +178,6 @@ func (c catalogue) field(name, label string) [2]string {
 		return [2]string{name, ""}
 	}
 	return [2]string{c.word("field", name), ""}
-}
-
-// reason puts the words of the catalogue for DHIS2's kinds into a reason.
-func (c catalogue) reason(text string) string {
-	for _, kind := range []string{"trackedEntity", "dataValue"} {
-		text = strings.ReplaceAll(text, kind+" ", c.word("kind", kind)+" ")
-	}
-	return text
 }
 
 // value is a canonical value as it is shown: times lose their T, and what of them is zero.

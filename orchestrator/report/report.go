@@ -21,6 +21,8 @@ type Report struct {
 	Kit     string  `json:"kit"`
 	Trip    string  `json:"trip"`
 	Central Central `json:"central"`
+	// Language is that of report.html, by its code; English without. Reasons are English here.
+	Language string `json:"language,omitempty"`
 	// PlanOnly is true when the run stopped before sending.
 	PlanOnly bool      `json:"planOnly"`
 	Started  time.Time `json:"started"`

@@ -1,16 +1,18 @@
 package report
 
 import (
+	"cmp"
 	"embed"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // catalogue holds every text of report.html in one language, by key. A text that counts has two keys, one that
 // ends in .one and one that ends in .many. The files are in texts. Reasons and hints are not here: they come with
-// the changes.
+// the changes, in English (see language).
 type catalogue map[string]string
 
 // say is the text of a key with its arguments in place; an unknown key is an error, so that no report is
@@ -60,15 +62,34 @@ func (c catalogue) number(n int) string {
 //go:embed texts
 var textFiles embed.FS
 
-// textsIn reads the catalogue of a language, by its code as in the page's lang.
-func textsIn(language string) (catalogue, error) {
-	content, err := textFiles.ReadFile("texts/" + language + ".json")
-	if err != nil {
-		return nil, fmt.Errorf("there is no report in the language %q: %w", language, err)
+// textsIn reads the texts of a language, by its code as in the page's lang.
+func textsIn(code string) (*language, error) {
+	l := &language{catalogue: catalogue{}}
+	read := func(name string, into any) error {
+		content, err := textFiles.ReadFile("texts/" + name)
+		if err == nil {
+			err = json.Unmarshal(content, into)
+		}
+		if err != nil {
+			return fmt.Errorf("there is no report in the language %q: %w", code, err)
+		}
+		return nil
 	}
-	texts := catalogue{}
-	if err := json.Unmarshal(content, &texts); err != nil {
-		return nil, fmt.Errorf("the texts in the language %q: %w", language, err)
+	if err := read(code+".json", &l.catalogue); err != nil {
+		return nil, err
 	}
-	return texts, nil
+	if code == English {
+		return l, nil
+	}
+	reasons := map[string]string{}
+	if err := read(code+".reasons.json", &reasons); err != nil {
+		return nil, err
+	}
+	for english, other := range reasons {
+		l.reasons = append(l.reasons, newSentence(english, other))
+	}
+	slices.SortFunc(l.reasons, func(a, b sentencePair) int {
+		return cmp.Or(cmp.Compare(b.literal, a.literal), cmp.Compare(a.other, b.other))
+	})
+	return l, nil
 }

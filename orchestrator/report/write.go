@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,9 +21,6 @@ const (
 	JSONName = "report.json"
 )
 
-// language is that of the report for people.
-const language = "en"
-
 // ErrNone means that no report was written yet.
 var ErrNone = errors.New("there is no report")
 
@@ -30,7 +28,7 @@ var ErrNone = errors.New("there is no report")
 // by its owner alone. All three are written out before the first of them replaces an earlier report's; the JSON
 // form, which Read reads, comes last. It may be called again.
 func Write(dir string, r *Report) (err error) {
-	texts, err := textsIn(language)
+	texts, err := textsIn(cmp.Or(r.Language, English))
 	if err != nil {
 		return err
 	}
