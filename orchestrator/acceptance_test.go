@@ -694,3 +694,19 @@ func asJSON(v any) string {
 	}
 	return string(raw)
 }
+
+// crowd registers people at central, in batches.
+func (w *world) crowd(people int) {
+	w.t.Helper()
+	var payload dhis2api.TrackerPayload
+	for i := range people {
+		name := fmt.Sprintf("person %d", i)
+		p := w.patient(name, map[string]string{"nationalID": fmt.Sprintf("N-%d", i), "phone": fmt.Sprintf("6%07d", i)})
+		p.Enrollments[0].Events = append(p.Enrollments[0].Events, w.visit(name, "second visit", "62.5"))
+		payload.TrackedEntities = append(payload.TrackedEntities, p)
+		if len(payload.TrackedEntities) == 500 || i == people-1 {
+			w.send(w.central, payload, "")
+			payload = dhis2api.TrackerPayload{}
+		}
+	}
+}

@@ -40,6 +40,7 @@ type Config struct {
 	// Conflicts are the owner's rules for conflicts; all are held where there is none.
 	Conflicts ConflictsConfig
 	Report    ReportConfig
+	Limits    LimitsConfig
 }
 
 // ReportConfig says how the report for people is written.

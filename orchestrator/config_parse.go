@@ -93,6 +93,13 @@ func (p *configParser) known(c *Config) []key {
 		{name: "report", without: "what is below", says: "how the report for people is written", keys: []key{
 			{name: "language", read: p.text(&c.Report.Language, checkLanguage), without: "`en`", says: "`en` or `es`: English or Spanish"},
 		}},
+		{name: "limits", without: "what is below", says: "how much one reconcile may change at central before it stops and wants `--allow`, in percent of " +
+			"what the trip took along of a kind", keys: []key{
+			{name: "deletions", read: p.count(&c.Limits.Deletions, 100), without: fmt.Sprintf("`%d`, and at least %d objects", defaultLimits().Deletions, fewDeletions),
+				says: "how much may be deleted"},
+			{name: "overwrites", read: p.count(&c.Limits.Overwrites, 100), without: fmt.Sprintf("`%d`, and at least %d objects", defaultLimits().Overwrites, fewOverwrites),
+				says: "how much may be overwritten"},
+		}},
 		{name: "numbers", without: "what is below", says: "how many values of generated attributes (patient numbers) prepare reserves at central: " +
 			"for each key of a pattern `patients`, and besides what the app keeps in store for each person and org unit", keys: []key{
 			{name: "patients", read: p.count(&c.Numbers.Patients, 100_000), without: fmt.Sprintf("`%d`", defaultNumbers().Patients),
@@ -140,7 +147,7 @@ func ParseConfig(path string, data []byte) (*Config, error) {
 	android := defaultAndroid()
 	c := &Config{
 		Path: path, Scope: Scope{Programs: Selection{All: true}, DataSets: Selection{All: true}},
-		Local: &LocalConfig{}, Clinic: &ClinicConfig{Port: defaultPort}, Numbers: defaultNumbers(),
+		Local: &LocalConfig{}, Clinic: &ClinicConfig{Port: defaultPort}, Numbers: defaultNumbers(), Limits: defaultLimits(),
 		Android: &android, DHIS2: ImageConfig{Image: defaultDHIS2Image}, Postgres: ImageConfig{Image: defaultPostgresImage},
 	}
 	p := configParser{file: path, at: map[string]ast.Node{}}

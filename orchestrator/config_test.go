@@ -50,6 +50,9 @@ func TestParseConfig(t *testing.T) {
 			Scope: Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all, AllMetadata: true}, DHIS2: dhis2, Postgres: postgres}},
 		"patients expected": {smallest + "numbers: {patients: 60, days: 7}\n", Config{Name: "bocas-1", Central: CentralConfig{URL: "https://dhis2.example.org"},
 			Scope: Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all}, DHIS2: dhis2, Postgres: postgres, Numbers: NumbersConfig{Patients: 60, Days: 7}}},
+		"limits and a language": {smallest + "limits: {deletions: 5, overwrites: 100}\nreport: {language: es}\n", Config{Name: "bocas-1",
+			Central: CentralConfig{URL: "https://dhis2.example.org"}, Scope: Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all},
+			DHIS2: dhis2, Postgres: postgres, Limits: LimitsConfig{Deletions: 5, Overwrites: 100}, Report: ReportConfig{Language: "es"}}},
 		"passwords made": {smallest + "users: generate\n", Config{Name: "bocas-1", Central: CentralConfig{URL: "https://dhis2.example.org"},
 			Scope: Scope{OrgUnits: []string{"RIOCANA"}, Programs: all, DataSets: all}, DHIS2: dhis2, Postgres: postgres,
 			Users: UsersConfig{Generate: true}}},
@@ -88,6 +91,9 @@ encrypt: {recipients: [` + recipient + `]}
 				t.Fatal(err)
 			}
 			test.want.Path = "fieldkit.yaml"
+			if test.want.Limits == (LimitsConfig{}) {
+				test.want.Limits = LimitsConfig{Deletions: 2, Overwrites: 50}
+			}
 			if test.want.Numbers == (NumbersConfig{}) {
 				test.want.Numbers = NumbersConfig{Patients: 500, Days: 30}
 			}
@@ -109,7 +115,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		"a misspelt key":       {"nmae: x\n", `f:1:1: unknown key "nmae"`, `did you mean "name"?`},
 		"a misspelt key below": {strings.Replace(smallest, "orgUnits", "orgunit", 1), `f:3:9: unknown key "orgunit" in scope`, `did you mean "orgUnits"?`},
 		"a key one level up":   {"name: x\norgUnits: [A]\n", `f:2:1: unknown key "orgUnits"`, "scope.orgUnits is known: is the line indented as it should be?"},
-		"a key from nowhere":   {"keeper: {}\n", `f:1:1: unknown key "keeper"`, "the file may hold name, central, scope, metadata, local, clinic, dhis2, postgres, users, conflicts, numbers, encrypt"},
+		"a key from nowhere":   {"keeper: {}\n", `f:1:1: unknown key "keeper"`, "the file may hold name, central, scope, metadata, local, clinic, dhis2, postgres, users, conflicts, report, limits, numbers, encrypt"},
 		"two kinds of local":   {smallest + "local: {url: http://x}\nclinic: {name: a, address: 10.0.0.1}\n", "f:5:1: clinic is about the kit's own containers, and local names a DHIS2 that runs already", "leave out local, or this"},
 		"no clinic's address":  {smallest + "clinic: {name: a}\n", "f:4:9: clinic.address is missing", ""},
 		"an address for name":  {smallest + "clinic: {name: 10.0.0.1, address: 10.0.0.1}\n", "f:4:16: not a host name", "small letters, digits, - and dots, as in bocas-1.clinic.lan"},

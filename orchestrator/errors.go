@@ -17,6 +17,8 @@ var (
 	// ErrLockOuts means that metadata changed so that the kit would refuse what tablets have not sent yet, and nobody
 	// said yes to that.
 	ErrLockOuts = errors.New("lock-outs")
+	// ErrLimits means that reconcile would change more at central than the limits of fieldkit.yaml let pass.
+	ErrLimits = errors.New("limits")
 	// ErrLocked means that another fieldkit is at work on the same kit.
 	ErrLocked = errors.New("another run holds the kit")
 	// ErrWrongKey means that a snapshot cannot be decrypted with the identities at hand.

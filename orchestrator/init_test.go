@@ -94,7 +94,7 @@ func TestInitAsksAgain(t *testing.T) {
 	}
 	want := &Config{Path: path, Name: "kit 7", Central: CentralConfig{URL: "https://dhis2.example.org"},
 		Scope: Scope{OrgUnits: []string{"A"}, Programs: Selection{All: true}, DataSets: Selection{Names: []string{"D"}}},
-		Local: &LocalConfig{URL: "http://127.0.0.1:8086"}, Numbers: NumbersConfig{Patients: 500, Days: 30}}
+		Local: &LocalConfig{URL: "http://127.0.0.1:8086"}, Numbers: NumbersConfig{Patients: 500, Days: 30}, Limits: LimitsConfig{Deletions: 2, Overwrites: 50}}
 	if diff := cmp.Diff(want, config); diff != "" {
 		t.Error(diff)
 	}

@@ -23,6 +23,8 @@ type ReconcileOptions struct {
 	Decisions string
 	// Who decided, for the journal and the report.
 	Who string
+	// Allow lets so many objects of a kind be deleted or overwritten though they are beyond the limits.
+	Allow int
 	// Confirm is asked before the first change is sent or dropped; nil goes on without asking. Its error ends the run.
 	Confirm func(ctx context.Context, question string) error
 }
@@ -33,7 +35,8 @@ type ReconcileOptions struct {
 //
 // It may be called any number of times, also after a crash: what arrived is found there and not sent again. The
 // error is ErrNoSnapshot without a prepared trip, ErrWrongKey when the snapshot cannot be decrypted, ErrCentral
-// when central cannot be used or is not the trip's, ErrUsage for a mistake in the decisions or the policies.
+// when central cannot be used or is not the trip's, ErrLimits when too much would be deleted or overwritten there,
+// ErrUsage for a mistake in the decisions or the policies.
 func (k *Kit) Reconcile(ctx context.Context, options ReconcileOptions) (*report.Report, error) {
 	t, err := k.readyTrip(ctx)
 	if err != nil {
@@ -114,6 +117,9 @@ func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOpti
 	if options.PlanOnly {
 		predicted, err := s.predict(ctx)
 		return outcome{predicted: predicted}, err
+	}
+	if err := k.withinLimits(ctx, c, options.Allow); err != nil {
+		return outcome{}, err
 	}
 	if options.Confirm != nil {
 		question := fmt.Sprintf("send %d changes to %s", open, c.central.BaseURL())
@@ -298,6 +304,11 @@ func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time,
 		return nil, err
 	}
 	c.numbers.report(result)
+	if planOnly {
+		if err := k.addBeyond(ctx, c, func(warning string) { result.Warnings = append(result.Warnings, warning) }); err != nil {
+			return nil, err
+		}
+	}
 	if err := addLabels(ctx, c.loaded.snapshot, result); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 )
 
 // memoryBar is what fieldkit may use at its peak, in bytes, whatever the size of the scope.
@@ -91,20 +89,4 @@ func simulatedProcess(t testing.TB, bin string) string {
 	}
 	t.Fatal("the simulated server said no address")
 	return ""
-}
-
-// crowd registers people at central, in batches.
-func (w *world) crowd(people int) {
-	w.t.Helper()
-	var payload dhis2api.TrackerPayload
-	for i := range people {
-		name := fmt.Sprintf("person %d", i)
-		p := w.patient(name, map[string]string{"nationalID": fmt.Sprintf("N-%d", i), "phone": fmt.Sprintf("6%07d", i)})
-		p.Enrollments[0].Events = append(p.Enrollments[0].Events, w.visit(name, "second visit", "62.5"))
-		payload.TrackedEntities = append(payload.TrackedEntities, p)
-		if len(payload.TrackedEntities) == 500 || i == people-1 {
-			w.send(w.central, payload, "")
-			payload = dhis2api.TrackerPayload{}
-		}
-	}
 }

@@ -20,6 +20,7 @@ func reconcileCommand() command {
 			"A second run sends nothing twice.",
 		flags: []cli.Flag{
 			&cli.StringFlag{Name: "decisions", Usage: "carry out what is decided about conflicts in `FILE`: local, central, or = and a value"},
+			&cli.IntFlag{Name: "allow", Usage: "delete or overwrite `N` objects of a kind at central although that is beyond the limits of " + orchestrator.ConfigFile},
 			&cli.BoolFlag{Name: "refresh", Usage: "then bring to the kit what central gained, as `fieldkit prepare` does: the next trip begins from it"},
 			&cli.BoolFlag{Name: "plan", Usage: "stop before sending; the exit code is what the run's would be"},
 		},
@@ -38,6 +39,7 @@ func reconcileCommand() command {
 			}
 			result, err := kit.Reconcile(ctx, orchestrator.ReconcileOptions{
 				PlanOnly: c.parsed.Bool("plan"), Decisions: c.parsed.String("decisions"), Who: c.who(), Confirm: c.confirm,
+				Allow: c.parsed.Int("allow"),
 			})
 			if err != nil {
 				return 0, err

@@ -231,6 +231,31 @@ func (j *Journal) Counts(ctx context.Context) (map[merge.Kind]map[State]int, err
 	return counts, rows.Err()
 }
 
+// Going counts the objects of one kind that are to be changed in one way.
+type Going struct {
+	Kind    merge.Kind
+	Verb    merge.Verb
+	Objects int
+}
+
+// Going counts what is open or under way, by kind and verb, in their order.
+func (j *Journal) Going(ctx context.Context) ([]Going, error) {
+	rows, err := j.db.QueryContext(ctx, `SELECT kind, verb, count(DISTINCT uid) FROM change WHERE state IN ('open', 'sent') GROUP BY kind, verb ORDER BY kind, verb`)
+	if err != nil {
+		return nil, fmt.Errorf("cannot count the journal's changes: %w", err)
+	}
+	defer rows.Close()
+	var all []Going
+	for rows.Next() {
+		var g Going
+		if err := rows.Scan(&g.Kind, &g.Verb, &g.Objects); err != nil {
+			return nil, fmt.Errorf("cannot count the journal's changes: %w", err)
+		}
+		all = append(all, g)
+	}
+	return all, rows.Err()
+}
+
 // Changes yields the changes in the given states, all when none is given, in the order of their numbers.
 // They are read page by page: the caller may write to the journal between two of them.
 func (j *Journal) Changes(ctx context.Context, states ...State) iter.Seq2[Change, error] {
