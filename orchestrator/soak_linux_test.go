@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"syscall"
 	"testing"
-
 )
 
 // memoryBar is what fieldkit may use at its peak, in bytes, whatever the size of the scope.
