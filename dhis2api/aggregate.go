@@ -175,12 +175,14 @@ type DataValueImportOptions struct {
 	Force     bool           // ignore that periods are closed, for superusers
 	SkipAudit bool           // needs F_SKIP_DATA_IMPORT_AUDIT
 	Async     bool           // run as a job and wait for it
+	// SkipNotifications has nobody told that a data set was completed (DHIS2 2.41 to 2.43); values tell nobody anyhow.
+	SkipNotifications bool
 }
 
 func (o DataValueImportOptions) query() url.Values {
 	values := parameters{}
 	values.set("importStrategy", string(cmp.Or(o.Strategy, ImportStrategyCreateAndUpdate)))
-	for name, set := range map[string]bool{"dryRun": o.DryRun, "force": o.Force, "skipAudit": o.SkipAudit, "async": o.Async} {
+	for name, set := range map[string]bool{"dryRun": o.DryRun, "force": o.Force, "skipAudit": o.SkipAudit, "async": o.Async, "skipNotifications": o.SkipNotifications} {
 		if set {
 			values.set(name, "true")
 		}

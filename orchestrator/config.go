@@ -40,6 +40,8 @@ type Config struct {
 	// Conflicts are the owner's rules for conflicts; all are held where there is none.
 	Conflicts ConflictsConfig
 	Report    ReportConfig
+	// SideEffects has central send its messages (SMS, e-mail) for what reconcile brings.
+	SideEffects bool
 	Limits    LimitsConfig
 }
 

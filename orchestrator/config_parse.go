@@ -93,6 +93,8 @@ func (p *configParser) known(c *Config) []key {
 		{name: "report", without: "what is below", says: "how the report for people is written", keys: []key{
 			{name: "language", read: p.text(&c.Report.Language, checkLanguage), without: "`en`", says: "`en` or `es`: English or Spanish"},
 		}},
+		{name: "sideEffects", read: p.flag(&c.SideEffects), without: "`false`", says: "`true`: central sends the messages of its programs and forms " +
+			"(SMS, e-mail) for what reconcile brings; they come late, and those that the kit sent come twice"},
 		{name: "limits", without: "what is below", says: "how much one reconcile may change at central before it stops and wants `--allow`, in percent of " +
 			"what the trip took along of a kind", keys: []key{
 			{name: "deletions", read: p.count(&c.Limits.Deletions, 100), without: fmt.Sprintf("`%d`, and at least %d objects", defaultLimits().Deletions, fewDeletions),

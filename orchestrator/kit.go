@@ -30,6 +30,8 @@ type OpenOptions struct {
 	Now func() time.Time
 	// Sleep waits before a request is tried again, or returns the context's error early; it waits really when nil.
 	Sleep func(ctx context.Context, d time.Duration) error
+	// JournalWrite is told of every write to a trip's journal, as journal.Watch says; nil is not.
+	JournalWrite func(written bool) error
 	// Progress is told what is going on; Quiet when nil.
 	Progress Progress
 	// ConfigDirectory is the user's configuration directory for fieldkit, where the default identity lies.

@@ -35,6 +35,8 @@ type comparison struct {
 	found        report.Candidates
 	// numbers holds the numbers of the kit against those that central reserved; nil where there are none.
 	numbers *numberProof
+	// sideEffects tells whether central is to send its messages for what arrives.
+	sideEffects bool
 }
 
 // view is what a look at some roots shows: both servers as they are now, and the changes, which are in the

@@ -101,15 +101,15 @@ func personPayload(o objectChanges, local, central *dhis2api.TrackedEntity) *dhi
 		return &dhis2api.TrackedEntity{
 			TrackedEntity: local.TrackedEntity, TrackedEntityType: local.TrackedEntityType, OrgUnit: local.OrgUnit,
 			Inactive: local.Inactive, PotentialDuplicate: local.PotentialDuplicate, Geometry: local.Geometry,
-			StoredBy: local.StoredBy, CreatedAtClient: clientTime(local.CreatedAtClient, local.CreatedAt), UpdatedAtClient: clientTime(local.UpdatedAtClient, local.UpdatedAt),
-			Attributes: attributeValues(local.Attributes, o.carries),
+			StoredBy: author(local.StoredBy, local.UpdatedBy), CreatedAtClient: clientTime(local.CreatedAtClient, local.CreatedAt), UpdatedAtClient: clientTime(local.UpdatedAtClient, local.UpdatedAt),
+			Attributes: attributeValues(local, o.carries),
 		}
 	}
 	p := &dhis2api.TrackedEntity{
 		TrackedEntity: central.TrackedEntity, TrackedEntityType: central.TrackedEntityType, OrgUnit: central.OrgUnit,
 		Inactive: central.Inactive, PotentialDuplicate: central.PotentialDuplicate, Geometry: central.Geometry,
 		StoredBy: central.StoredBy, CreatedAtClient: central.CreatedAtClient, UpdatedAtClient: clientTime(local.UpdatedAtClient, local.UpdatedAt),
-		Attributes: attributeValues(local.Attributes, o.carries),
+		Attributes: attributeValues(local, o.carries),
 	}
 	for _, c := range o.changes {
 		switch c.Field {
@@ -129,11 +129,11 @@ func personPayload(o objectChanges, local, central *dhis2api.TrackedEntity) *dhi
 }
 
 // attributeValues are the wanted attribute values as an import takes them.
-func attributeValues(attributes []dhis2api.Attribute, wanted func(string) bool) []dhis2api.Attribute {
+func attributeValues(local *dhis2api.TrackedEntity, wanted func(string) bool) []dhis2api.Attribute {
 	var values []dhis2api.Attribute
-	for _, a := range attributes {
+	for _, a := range local.Attributes {
 		if wanted(a.Attribute) && a.Value != "" {
-			values = append(values, dhis2api.Attribute{Attribute: a.Attribute, Value: a.Value})
+			values = append(values, dhis2api.Attribute{Attribute: a.Attribute, Value: a.Value, StoredBy: author(a.StoredBy, local.UpdatedBy)})
 		}
 	}
 	return values
@@ -152,7 +152,7 @@ func enrollmentPayload(o objectChanges, local, central *dhis2api.Enrollment) *dh
 		Notes: newNotes(o, local.Notes),
 	}
 	if from == local {
-		p.CreatedAtClient = clientTime(local.CreatedAtClient, local.CreatedAt)
+		p.StoredBy, p.CreatedAtClient = author(local.StoredBy, local.UpdatedBy), clientTime(local.CreatedAtClient, local.CreatedAt)
 		return p
 	}
 	for _, c := range o.changes {
@@ -197,7 +197,7 @@ func eventPayload(o objectChanges, local, central *dhis2api.Event) *dhis2api.Eve
 		p.TrackedEntity = from.TrackedEntity
 	}
 	if from == local {
-		p.CreatedAtClient = clientTime(local.CreatedAtClient, local.CreatedAt)
+		p.StoredBy, p.CreatedAtClient = author(local.StoredBy, local.UpdatedBy), clientTime(local.CreatedAtClient, local.CreatedAt)
 		return p
 	}
 	for _, c := range o.changes {
@@ -267,6 +267,15 @@ func assignee(user *dhis2api.UserRef) *dhis2api.UserRef {
 		return nil
 	}
 	return &dhis2api.UserRef{UID: user.UID, Username: user.Username}
+}
+
+// author is who stored something first, as the tablet said, else who wrote it on the kit. Central keeps it where its version
+// takes storedBy (DHIS2 2.42, of new objects and of attribute values; 2.41 and 2.43 put the importing account).
+func author(storedBy string, user *dhis2api.UserRef) string {
+	if storedBy == "" && user != nil {
+		return user.Username
+	}
+	return storedBy
 }
 
 // clientTime is the time at which something happened on a tablet, where it said so, else on the kit. It is

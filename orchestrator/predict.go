@@ -78,7 +78,7 @@ func (s *sender) predictBatch(ctx context.Context, w wave, roots []root) ([]jour
 	if w.trial != dhis2api.ImportStrategyDelete {
 		payload = upserts(objects, v.local, v.central)
 	}
-	options := importOptions(w.trial)
+	options := s.importOptions(w.trial)
 	options.DryRun = true
 	answered, err := s.central.Import(ctx, payload, options)
 	var a *answer

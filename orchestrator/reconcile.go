@@ -183,6 +183,7 @@ func (k *Kit) newComparison(ctx context.Context, t *trip, s *snapshot.Snapshot, 
 		centralForm: snapshot.Canonical{Zone: central.Zone()},
 		localForm:   snapshot.Canonical{Zone: local.Zone()},
 		rules:       rulesOf(s.Scope()),
+		sideEffects: k.config.SideEffects,
 	}
 	c.files = &files{comparison: c, standing: map[string]*fileStanding{}, programs: map[string]string{}}
 	c.circumstances = &circumstances{central: central, files: c.files}

@@ -363,14 +363,14 @@ func objectsOf(objects []objectChanges, r root, v *view) []objectChanges {
 	return own
 }
 
-func importOptions(strategy dhis2api.ImportStrategy) dhis2api.ImportOptions {
-	// Messages to patients and staff were sent, or not, on the day; they are not sent again from base.
-	return dhis2api.ImportOptions{Strategy: strategy, AtomicMode: dhis2api.AtomicObject, SkipSideEffects: true}
+func (c *comparison) importOptions(strategy dhis2api.ImportStrategy) dhis2api.ImportOptions {
+	// Messages to patients and staff were sent, or not, on the day; they are sent again from base only when asked for.
+	return dhis2api.ImportOptions{Strategy: strategy, AtomicMode: dhis2api.AtomicObject, SkipSideEffects: !c.sideEffects}
 }
 
 // store creates and updates tracker objects, then moves owners.
 func (s *sender) store(ctx context.Context, v *view, objects []objectChanges) (*answer, error) {
-	report, err := s.central.Import(ctx, upserts(objects, v.local, v.central), importOptions(dhis2api.ImportStrategyCreateAndUpdate))
+	report, err := s.central.Import(ctx, upserts(objects, v.local, v.central), s.importOptions(dhis2api.ImportStrategyCreateAndUpdate))
 	if err != nil {
 		return nil, err
 	}
@@ -403,7 +403,7 @@ func (s *sender) moveOwners(ctx context.Context, objects []objectChanges, a *ans
 
 // remove deletes tracker objects. That central has deleted one already is no error: the read-back shows it.
 func (s *sender) remove(ctx context.Context, _ *view, objects []objectChanges) (*answer, error) {
-	report, err := s.central.Import(ctx, deletions(objects), importOptions(dhis2api.ImportStrategyDelete))
+	report, err := s.central.Import(ctx, deletions(objects), s.importOptions(dhis2api.ImportStrategyDelete))
 	if err != nil {
 		return nil, err
 	}

@@ -131,7 +131,7 @@ func (s *sender) storeCompletions(ctx context.Context, v *view, objects []object
 	if len(completions) == 0 {
 		return a, nil
 	}
-	report, err := s.central.ImportCompletions(ctx, completions, dhis2api.DataValueImportOptions{})
+	report, err := s.central.ImportCompletions(ctx, completions, dhis2api.DataValueImportOptions{SkipNotifications: !s.sideEffects})
 	if err != nil {
 		return nil, err
 	}

@@ -196,6 +196,7 @@ func (k *Kit) openTrip(ctx context.Context, id string) (*trip, error) {
 	if err != nil {
 		return nil, err
 	}
+	j.Watch(k.options.JournalWrite)
 	t.journal = j
 	if t.state, err = j.Fact(ctx, factState); err != nil {
 		return nil, errors.Join(err, j.Close())

@@ -25,7 +25,7 @@ import (
 // servers against what they held before: nothing lost, nothing reverted, everything told, and a second run sends nothing.
 // A failure is played again by its seed: FIELDKIT_TRIP=SEED go test -run TestSoakTrips ./orchestrator.
 func TestSoakTrips(t *testing.T) {
-	trips := 20
+	trips := 500
 	if os.Getenv("FIELDKIT_SOAK") != "" {
 		trips = 100_000
 	}

@@ -335,7 +335,7 @@ func (l *loader) loadCompletions(
 func (l *loader) sendCompletions(ctx context.Context, sent []*dhis2api.Completion) (Refusal, error) {
 	reason := Refusal{Kind: merge.Completion, Reason: "the server did not store it and gave no reason"}
 	for sends := 1; ; sends++ {
-		report, err := l.local.ImportCompletions(ctx, sent, dhis2api.DataValueImportOptions{})
+		report, err := l.local.ImportCompletions(ctx, sent, dhis2api.DataValueImportOptions{SkipNotifications: true})
 		var unknown *dhis2api.UnknownOutcomeError
 		if errors.As(err, &unknown) && sends < maxSends && ctx.Err() == nil {
 			continue

@@ -17,6 +17,8 @@ type database struct {
 	// together tells that a transaction is open, failed that something within it failed, so that none of it is kept.
 	together bool
 	failed   error
+	// watch is told of every write, before and after it is on the disk; nil tells nobody.
+	watch func(written bool) error
 }
 
 // openDatabase connects to the file and makes what of the schema it lacks.
@@ -54,8 +56,33 @@ func (d *database) statement(ctx context.Context, query string) (*sql.Stmt, erro
 	return statement, err
 }
 
-// ExecContext carries out a statement.
-func (d *database) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+// ExecContext carries out a statement, by itself or within Together.
+func (d *database) ExecContext(ctx context.Context, query string, args ...any) (result sql.Result, err error) {
+	if d.together {
+		return d.exec(ctx, query, args...)
+	}
+	err = d.watched(func() error {
+		result, err = d.exec(ctx, query, args...)
+		return err
+	})
+	return result, err
+}
+
+// watched tells whoever watches of a write that is to be on the disk when commit returns.
+func (d *database) watched(commit func() error) error {
+	if d.watch == nil {
+		return commit()
+	}
+	if err := d.watch(false); err != nil {
+		return err
+	}
+	if err := commit(); err != nil {
+		return err
+	}
+	return d.watch(true)
+}
+
+func (d *database) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	statement, err := d.statement(ctx, query)
 	if err != nil {
 		return nil, err
@@ -91,7 +118,7 @@ func (j *Journal) Together(ctx context.Context, f func() error) error {
 		d.failed = errors.Join(d.failed, err)
 		return err
 	}
-	if _, err := d.ExecContext(ctx, `BEGIN IMMEDIATE`); err != nil {
+	if _, err := d.exec(ctx, `BEGIN IMMEDIATE`); err != nil {
 		return fmt.Errorf("cannot write to the journal: %w", err)
 	}
 	d.together = true
@@ -101,13 +128,17 @@ func (j *Journal) Together(ctx context.Context, f func() error) error {
 		err = d.failed
 	}
 	if err == nil {
-		if _, err = d.ExecContext(ctx, `COMMIT`); err == nil {
+		err = d.watched(func() error {
+			_, err := d.exec(ctx, `COMMIT`)
+			return err
+		})
+		if err == nil {
 			return nil
 		}
 		err = fmt.Errorf("cannot write to the journal: %w", err)
 	}
 	// Also when the run is being stopped; SQLite may have rolled back by itself, and says so.
-	_, undo := d.ExecContext(context.WithoutCancel(ctx), `ROLLBACK`)
+	_, undo := d.exec(context.WithoutCancel(ctx), `ROLLBACK`)
 	if undo != nil && strings.Contains(undo.Error(), "no transaction is active") {
 		undo = nil
 	}

@@ -146,6 +146,10 @@ func OpenFile(ctx context.Context, path string) (*Journal, error) {
 	return &Journal{db: db}, nil
 }
 
+// Watch has f told of every write, just before it is on the disk (false) and as soon as it is (true). An error of f's ends
+// the method that writes: before, nothing is written. It is how tests stop a run at any of them.
+func (j *Journal) Watch(f func(written bool) error) { j.db.watch = f }
+
 // Close closes the file.
 func (j *Journal) Close() error { return j.db.close() }
 
