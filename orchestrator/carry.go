@@ -132,6 +132,14 @@ func (c *carriage) add(r root, record merge.Record, changes []journal.Change) {
 	for _, change := range away {
 		refs[change.Ref] = true
 	}
+	if r.kind == rootPerson && slices.ContainsFunc(away, func(c journal.Change) bool { return c.Verb == merge.Delete }) {
+		// The next trip takes along what central has tied to them since. The deletion was made without knowing of it.
+		for _, tie := range tiesOf(record) {
+			if _, known := record.Taken.Objects[tie]; !known {
+				c.bases = append(c.bases, merge.Base{Ref: tie})
+			}
+		}
+	}
 	for ref := range refs {
 		taken, inTaken := record.Taken.Objects[ref]
 		loaded, inLoaded := record.Loaded.Objects[ref]

@@ -93,3 +93,38 @@ func TestRelationshipOfTheLeaving(t *testing.T) {
 		t.Errorf("%d changes are held, %d were: %s", again.Sums.Held, first.Sums.Held, asJSON(again))
 	}
 }
+
+// TestTieOfTheDeleted: a person was deleted on the kit while central related somebody to them. The deletion is held, also on
+// the next trip, which takes that relationship along and cannot load it: the kit has nobody to tie it to. Then it goes
+// when somebody decides for it.
+func TestTieOfTheDeleted(t *testing.T) {
+	for _, version := range []string{"2.41.9.1", "2.42.5.2", "2.43.1"} {
+		t.Run(version, func(t *testing.T) {
+			w := newWorld(t, simulated(t, version), simulated(t, version), "")
+			w.setUp()
+			w.patientsAtCentral()
+			w.prepare()
+			w.local = w.connect(orchestrator.Local, w.local.BaseURL())
+			w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{{TrackedEntity: w.id("Berta")}}}, dhis2api.ImportStrategyDelete)
+			w.send(w.central, dhis2api.TrackerPayload{Relationships: []*dhis2api.Relationship{w.mother("Ana", "Berta")}}, "")
+			for trip := 1; trip <= 3; trip++ {
+				r := w.reconcile(false)
+				if len(r.Conflicts) != 1 || r.Conflicts[0].UID != w.id("Berta") || r.Sums.Held != 1 {
+					t.Fatalf("trip %d: %s", trip, asJSON(r))
+				}
+				if _, err := w.central.Relationship(t.Context(), w.id("Ana mother of Berta"), dhis2api.Lookup{}); err != nil {
+					t.Fatalf("trip %d: the relationship at central: %v", trip, err)
+				}
+				w.prepare()
+			}
+			r := w.reconcile(false)
+			decided := w.decisions(map[int]string{r.Conflicts[0].Number: "local"})
+			if r, err := w.tryReconcile(orchestrator.ReconcileOptions{Decisions: decided, Who: "maria"}); err != nil || r.Sums.Held > 0 {
+				t.Errorf("decided: %v, %s", err, asJSON(r))
+			}
+			if _, err := w.central.TrackedEntity(t.Context(), w.id("Berta"), dhis2api.Lookup{}); !dhis2api.NotFound(err) {
+				t.Errorf("Berta at central: %v", err)
+			}
+		})
+	}
+}
