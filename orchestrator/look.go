@@ -179,7 +179,33 @@ func (c *comparison) bases(ctx context.Context, r root, record merge.Record, row
 	for _, row := range rows {
 		refs[row.Ref] = true
 	}
-	return c.trip.journal.Bases(ctx, slices.Collect(maps.Keys(refs))...)
+	bases, err := c.trip.journal.Bases(ctx, slices.Collect(maps.Keys(refs))...)
+	if err != nil || r.kind != rootPerson {
+		return bases, err
+	}
+	ties, err := c.trip.journal.Bases(ctx, tiesOf(record)...)
+	for _, base := range ties {
+		// Of a person's relationships only central's side is looked at here: what a deletion would take along.
+		base.Loaded, base.LoadedPresent = "", false
+		bases = append(bases, base)
+	}
+	return bases, err
+}
+
+// tiesOf are the relationships that a record of a person names, at central now or when the trip began.
+func tiesOf(record merge.Record) []merge.Ref {
+	var ties []merge.Ref
+	for ref := range record.Taken.Objects {
+		if ref.Kind == merge.Relationship {
+			ties = append(ties, ref)
+		}
+	}
+	for ref := range record.Central.Objects {
+		if _, taken := record.Taken.Objects[ref]; ref.Kind == merge.Relationship && !taken {
+			ties = append(ties, ref)
+		}
+	}
+	return ties
 }
 
 // changeKey finds a change again from run to run.
