@@ -42,7 +42,7 @@ type Config struct {
 	Report    ReportConfig
 	// SideEffects has central send its messages (SMS, e-mail) for what reconcile brings.
 	SideEffects bool
-	Limits    LimitsConfig
+	Limits      LimitsConfig
 }
 
 // ReportConfig says how the report for people is written.

@@ -70,6 +70,9 @@ func (k *Kit) reconcile(ctx context.Context, t *trip, options ReconcileOptions) 
 		if _, _, err := k.exportHeld(ctx, c, t.file(heldName), options.Who); err != nil {
 			return nil, err
 		}
+		if err := k.writeLedger(ctx, c); err != nil {
+			return nil, err
+		}
 	}
 	result, err := k.writeReport(ctx, c, started, outcome, options.PlanOnly)
 	if err != nil {

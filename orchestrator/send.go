@@ -133,7 +133,7 @@ func (s *sender) sendBatch(ctx context.Context, w wave, roots []root) error {
 			return s.files.hold(ctx, v, held)
 		}
 		objects := byObject(open)
-		if err := s.markSent(ctx, open); err != nil {
+		if err := s.markSent(ctx, v, open); err != nil {
 			return err
 		}
 		batch, err := s.trip.journal.BeginBatch(ctx, s.run, w.name, len(objects), s.now())
@@ -292,12 +292,17 @@ func parseEnd(end string) (merge.Ref, bool) {
 	return merge.Ref{Kind: merge.Kind(kind), UID: uid}, ok
 }
 
-// markSent notes in the journal what is about to be sent, with its content, before it is.
-func (s *sender) markSent(ctx context.Context, open []journal.Change) error {
+// markSent notes in the journal what is about to be sent, with its content and who made it, before it is.
+func (s *sender) markSent(ctx context.Context, v *view, open []journal.Change) error {
+	now := s.now()
 	return s.trip.journal.Update(ctx, func(tx *journal.Tx) error {
 		for _, c := range open {
 			c.State = journal.Sent
 			if err := tx.Put(c); err != nil {
+				return err
+			}
+			made := journal.Authorship{Ref: c.Ref, Field: c.Field, Verb: c.Verb, Made: v.local.made(c.Change), Sent: now}
+			if err := tx.SetAuthorship(made); err != nil {
 				return err
 			}
 		}

@@ -63,7 +63,7 @@ func commands() []command {
 	return []command{
 		initCommand(), doctorCommand(), prepareCommand(), cardsCommand(),
 		upCommand(), downCommand(), logsCommand(),
-		reconcileCommand(), heldCommand(), signOffCommand(), reportCommand(), statusCommand(), snapshotCommand(),
+		reconcileCommand(), heldCommand(), signOffCommand(), ledgerCommand(), reportCommand(), statusCommand(), snapshotCommand(),
 		composeCommand(), demoCommand(), versionCommand(),
 	}
 }
