@@ -14,7 +14,53 @@ func heldCommand() command {
 	return command{
 		name:  "held",
 		usage: "keep what is held in a file of its own, and look into such files",
-		below: []command{heldExportCommand(), heldShowCommand(), heldVerifyCommand()},
+		below: []command{heldListCommand(), heldExportCommand(), heldShowCommand(), heldVerifyCommand()},
+	}
+}
+
+func heldListCommand() command {
+	return command{
+		name:        "ls",
+		usage:       "list what the latest trip holds back",
+		description: "From the kit's own journal: no server is asked, and no key is needed. It names no patient, and shows values only with --values.",
+		flags:       []cli.Flag{&cli.BoolFlag{Name: "values", Usage: "show the values too, which are patients' data"}},
+		do: func(ctx context.Context, c *call) (int, error) {
+			kit, err := c.look(ctx)
+			if err != nil {
+				return 0, err
+			}
+			defer kit.Close()
+			values := c.parsed.Bool("values")
+			list, err := kit.Held(ctx, values)
+			if err != nil {
+				return 0, err
+			}
+			return exitHome, c.show(list, func(w io.Writer) { printHeldList(w, list, values) })
+		},
+	}
+}
+
+func printHeldList(w io.Writer, list *orchestrator.HeldList, values bool) {
+	fmt.Fprintf(w, "trip %s holds %d changes back\n", list.Trip, len(list.Changes))
+	for _, held := range list.Changes {
+		name := string(held.State)
+		if held.Conflict > 0 {
+			name += fmt.Sprintf(" %d", held.Conflict)
+		}
+		fmt.Fprintf(w, "%s: %s %s %s", name, held.Verb, held.Kind, held.UID)
+		if held.Field != "" {
+			fmt.Fprintf(w, " %s", held.Field)
+		}
+		if values {
+			fmt.Fprintf(w, ", was %q, on the kit %q, at central %q", held.Base, held.Local, held.Central)
+		}
+		fmt.Fprintf(w, ": %s\n", strings.TrimSpace(held.Code+" "+held.Reason))
+		if held.SignedOffBy != "" {
+			fmt.Fprintf(w, "  signed off by %s on %s\n", held.SignedOffBy, held.SignedOff.Local().Format("2006-01-02 15:04"))
+		}
+	}
+	if list.Exported != "" {
+		fmt.Fprintf(w, "all of it lies in %s too\n", list.Exported)
 	}
 }
 
