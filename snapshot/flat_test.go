@@ -100,6 +100,7 @@ func (c crowd) about() About {
 	scope.DataSets, scope.Wanted.Since = nil, ""
 	if c.alone {
 		scope.Programs, scope.TrackedEntityTypes = scope.Programs[1:], nil
+		scope.Programs[0].Stages = []Stage{{ID: "m9JW68Avdyx", Name: "Check"}}
 	} else {
 		scope.Programs = scope.Programs[:1]
 	}
