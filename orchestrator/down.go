@@ -134,11 +134,11 @@ func (s *stack) away(ctx context.Context) (away int, exported string, err error)
 	if away, err = t.away(ctx); err != nil || away == 0 {
 		return away, "", err
 	}
-	path, safe, err := t.exportedAway(ctx)
-	if !safe {
-		path = ""
+	file, err := t.exported(ctx)
+	if file != nil {
+		exported = file.Path
 	}
-	return away, path, err
+	return away, exported, err
 }
 
 // forget notes in the trips of this stack that their data was deleted, so that nobody looks for it.

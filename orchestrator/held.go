@@ -354,7 +354,10 @@ func (k *Kit) exportHeldTo(ctx context.Context, t *trip, to, who string) (*HeldF
 	if err != nil {
 		return nil, err
 	}
-	return file, t.journal.SetFact(ctx, factExported, string(kept))
+	if err := t.journal.SetFact(ctx, factExported, string(kept)); err != nil {
+		return nil, err
+	}
+	return file, t.tellExported(ctx)
 }
 
 // ReadHeld reads a file with held changes to its end, and so makes sure that it is whole; it needs no kit, only the key,
@@ -426,33 +429,51 @@ func sumOf(path string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), errors.Join(err, file.Close())
 }
 
-// exportedAway tells whether all that the trip has not brought home lies in a file outside of the kit, and where: nothing
-// is open, the journal stands as it did when the file was written, and the file is as it was then.
-func (t *trip) exportedAway(ctx context.Context) (string, bool, error) {
+// exported is the file outside of the kit in which all that the trip has not brought home lies; nil where there is none:
+// nothing is open, the journal stands as it did when the file was written, and the file is as it was then.
+func (t *trip) exported(ctx context.Context) (*report.Export, error) {
 	kept, err := t.journal.Fact(ctx, factExported)
 	if err != nil || kept == "" {
-		return "", false, err
+		return nil, err
 	}
 	var receipt heldReceipt
 	if err := json.Unmarshal([]byte(kept), &receipt); err != nil {
-		return "", false, fmt.Errorf("cannot read the receipt of what was exported: %w", err)
+		return nil, fmt.Errorf("cannot read the receipt of what was exported: %w", err)
 	}
 	counts, err := t.journal.Counts(ctx)
 	if err != nil {
-		return "", false, err
+		return nil, err
 	}
 	for _, states := range counts {
 		if states[journal.Open]+states[journal.Sent] > 0 {
-			return receipt.Path, false, nil
+			return nil, nil
 		}
 	}
 	hash, err := t.journal.Hash(ctx)
 	if err != nil || hash != receipt.JournalHash {
-		return receipt.Path, false, err
+		return nil, err
 	}
-	sum, err := sumOf(receipt.Path)
-	if errors.Is(err, os.ErrNotExist) {
-		return receipt.Path, false, nil
+	if sum, err := sumOf(receipt.Path); err != nil || sum != receipt.SHA256 {
+		return nil, nil // a disk that is not at hand keeps nothing safe
 	}
-	return receipt.Path, err == nil && sum == receipt.SHA256, err
+	return &report.Export{Path: receipt.Path, SHA256: receipt.SHA256, By: receipt.Who, At: receipt.At}, nil
+}
+
+// tellExported says in the trip's last report, where it still is true, where else all that is held lies.
+func (t *trip) tellExported(ctx context.Context) error {
+	last, err := report.Read(t.dir)
+	if errors.Is(err, report.ErrNone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	hash, err := t.journal.Hash(ctx)
+	if err != nil || hash != last.JournalHash {
+		return err
+	}
+	if last.Exported, err = t.exported(ctx); err != nil {
+		return err
+	}
+	return report.Write(t.dir, last)
 }

@@ -29,8 +29,8 @@ func TestExportedAway(t *testing.T) {
 	}
 	expect := func(when string, want bool) {
 		t.Helper()
-		if _, safe, err := trip.exportedAway(ctx); err != nil || safe != want {
-			t.Errorf("%s: safe %v, want %v; %v", when, safe, want, err)
+		if file, err := trip.exported(ctx); err != nil || (file != nil) != want {
+			t.Errorf("%s: exported %v, want %v; %v", when, file, want, err)
 		}
 	}
 	put("Pa000000001", journal.Conflict)

@@ -79,9 +79,9 @@ func (t *trip) held(ctx context.Context, values bool) (*HeldList, error) {
 		}
 		list.Changes = append(list.Changes, held)
 	}
-	path, safe, err := t.exportedAway(ctx)
-	if safe {
-		list.Exported = path
+	exported, err := t.exported(ctx)
+	if exported != nil {
+		list.Exported = exported.Path
 	}
 	return list, err
 }

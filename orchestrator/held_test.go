@@ -13,6 +13,7 @@ import (
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator"
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator/report"
 )
 
 // keys are where the world's keys are.
@@ -89,6 +90,19 @@ func TestHeldIsKept(t *testing.T) {
 	if err != nil || exported.Sums.Changes != 2 || exported.From.Who != "nilda" {
 		t.Errorf("exported %+v, %v", exported, err)
 	}
+	told := func(when string, r *report.Report, want bool) {
+		t.Helper()
+		if there := r.Exported != nil && r.Exported.Path == outside && r.Exported.By == "nilda" && r.Exported.SHA256 == exported.SHA256; there != want {
+			t.Errorf("%s the report says that it was exported: %+v, want %v", when, r.Exported, want)
+		}
+	}
+	told("before it was,", r, false)
+	last, err := report.Read(filepath.Join(w.kitDir, "trips", r.Trip))
+	if err != nil {
+		t.Fatal(err)
+	}
+	told("after it was,", last, true)
+	told("in the next run", w.reconcile(false), true)
 	cut, err := os.ReadFile(outside)
 	if err != nil {
 		t.Fatal(err)
@@ -99,6 +113,7 @@ func TestHeldIsKept(t *testing.T) {
 	if _, err := orchestrator.ReadHeld(t.Context(), w.keys(), outside, nil); !errors.Is(err, orchestrator.ErrDamaged) {
 		t.Errorf("cut short: %v", err)
 	}
+	told("with the file cut short", w.reconcile(false), false)
 
 	decided := w.decisions(map[int]string{w.conflict(r, "Berta", "photo"): "local", w.conflict(r, "Ana", "phone"): "central"})
 	if _, err := w.tryReconcile(orchestrator.ReconcileOptions{Decisions: decided, Who: "maria"}); err != nil {

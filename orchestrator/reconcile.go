@@ -303,6 +303,9 @@ func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time,
 	if err := addSignOffs(ctx, c.trip.journal, result); err != nil {
 		return nil, err
 	}
+	if result.Exported, err = c.trip.exported(ctx); err != nil {
+		return nil, err
+	}
 	result.Closed = !planOnly && result.SignedOffAll() && result.Sums.Open == 0
 	if err := addDeparture(ctx, c.trip.journal, result); err != nil {
 		return nil, err

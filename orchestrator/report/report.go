@@ -56,6 +56,8 @@ type Report struct {
 	Decisions []Decision `json:"decisions"`
 	// SignedOff says who signed off held changes so that the trip could close, latest first; those still count as held.
 	SignedOff []SignOff `json:"signedOff,omitempty"`
+	// Exported says where else all that is held lies, encrypted and outside of the kit; nil where it does not.
+	Exported *Export `json:"exported,omitempty"`
 	// Merged names events that both sides edited, for a clinician's eye, even where no field clashed.
 	Merged []Reference `json:"merged"`
 	// Rewritten holds values that central's own rules changed while taking what was sent.
@@ -216,6 +218,14 @@ type SignOff struct {
 	By      string    `json:"by"`
 	At      time.Time `json:"at"`
 	Reason  string    `json:"reason"`
+}
+
+// Export is a file with all that is held, written outside of the kit and read back there.
+type Export struct {
+	Path   string    `json:"path"`
+	SHA256 string    `json:"sha256"`
+	By     string    `json:"by,omitempty"`
+	At     time.Time `json:"at"`
 }
 
 // SignOff counts one more held change as signed off.
