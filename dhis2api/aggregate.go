@@ -259,7 +259,30 @@ func (s sentDataValueReport) report() *DataValueReport {
 // ImportDataValues sends data values. That some are refused is no error: the report says so. DHIS2 keeps no
 // version of a value: the last import wins. Sending the same again changes nothing but times and people.
 func (c *Client) ImportDataValues(ctx context.Context, set DataValueSet, options DataValueImportOptions) (*DataValueReport, error) {
-	return c.importAggregate(ctx, dataValueSetsPath, "DATAVALUE_IMPORT", set, options)
+	var body any = set
+	if c.info.Version.Minor >= 43 {
+		body = laterSetOf(set)
+	}
+	return c.importAggregate(ctx, dataValueSetsPath, "DATAVALUE_IMPORT", body, options)
+}
+
+// laterSet is a set as DHIS2 2.43 reads it: it writes followup, and reads followUp (observed on 2.43.1).
+type laterSet struct {
+	DataValueSet
+	DataValues []laterValue `json:"dataValues"`
+}
+
+type laterValue struct {
+	*DataValue
+	FollowUp bool `json:"followUp,omitempty"`
+}
+
+func laterSetOf(set DataValueSet) laterSet {
+	later := laterSet{DataValueSet: set, DataValues: make([]laterValue, len(set.DataValues))}
+	for i, value := range set.DataValues {
+		later.DataValues[i] = laterValue{DataValue: value, FollowUp: value.FollowUp}
+	}
+	return later
 }
 
 func (c *Client) importAggregate(ctx context.Context, path, task string, body any, options DataValueImportOptions) (*DataValueReport, error) {

@@ -352,7 +352,7 @@ func eventJourney(t *testing.T, c *dhis2api.Client) {
 
 func aggregateJourney(t *testing.T, c *dhis2api.Client) {
 	ctx := t.Context()
-	value := &dhis2api.DataValue{DataElement: daysOut, Period: "202503", OrgUnit: clinic, Value: "7", Comment: "the boat broke down"}
+	value := &dhis2api.DataValue{DataElement: daysOut, Period: "202503", OrgUnit: clinic, Value: "7", Comment: "the boat broke down", FollowUp: true}
 	query := dhis2api.DataValueQuery{DataSets: []string{monthly}, Periods: []string{"202503"}, OrgUnits: []string{country}, Children: true}
 	for _, options := range []dhis2api.DataValueImportOptions{{DryRun: true}, {}, {Async: true}} {
 		report, err := c.ImportDataValues(ctx, dhis2api.DataValueSet{DataSet: monthly, DataValues: []*dhis2api.DataValue{value}}, options)
@@ -367,7 +367,7 @@ func aggregateJourney(t *testing.T, c *dhis2api.Client) {
 		if got.DataElement != daysOut {
 			continue
 		}
-		if count++; got.Value != "7" || got.Comment != value.Comment || got.OrgUnit != clinic || got.Period != "202503" || got.AttributeOptionCombo == "" {
+		if count++; got.Value != "7" || got.Comment != value.Comment || !got.FollowUp || got.OrgUnit != clinic || got.Period != "202503" || got.AttributeOptionCombo == "" {
 			t.Errorf("%+v", got)
 		}
 	}

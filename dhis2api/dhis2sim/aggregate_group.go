@@ -27,7 +27,7 @@ func (i *dataValueImport) importGroup() {
 			continue
 		}
 		key := i.key(r)
-		value := &aggregateValue{value: normalBoolean(text(r.element["valueType"]), r.value), comment: r.comment, followup: r.sent["followup"] == true, storedBy: i.caller.username, created: i.now(), lastUpdated: i.now()}
+		value := &aggregateValue{value: normalBoolean(text(r.element["valueType"]), r.value), comment: r.comment, followup: i.followUp(r), storedBy: i.caller.username, created: i.now(), lastUpdated: i.now()}
 		if old := i.aggregate.values[key]; old != nil {
 			value.created = old.created
 			if r.deleted || i.strategy == "DELETE" {

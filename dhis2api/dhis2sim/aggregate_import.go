@@ -452,6 +452,15 @@ func insignificant(element object, value string) bool {
 	return isNumber(value) && strings.Trim(value, "0.") == "" && summed && element["zeroIsSignificant"] != true
 }
 
+// followUp tells whether a row is marked for follow-up. DHIS2 2.43 writes followup and reads followUp (observed on
+// 2.43.1).
+func (i *dataValueImport) followUp(r row) bool {
+	if i.minor >= 43 {
+		return r.sent["followUp"] == true
+	}
+	return r.sent["followup"] == true
+}
+
 // storeRow stores a row that was found good, and counts it.
 func (i *dataValueImport) storeRow(r row) {
 	key := i.key(r)
@@ -462,7 +471,7 @@ func (i *dataValueImport) storeRow(r row) {
 		return
 	}
 	value := &aggregateValue{
-		value: normalBoolean(text(r.element["valueType"]), r.value), comment: r.comment, followup: r.sent["followup"] == true,
+		value: normalBoolean(text(r.element["valueType"]), r.value), comment: r.comment, followup: i.followUp(r),
 		storedBy: i.caller.username, created: i.now(), lastUpdated: i.now(), deleted: r.deleted,
 	}
 	if storedBy := text(r.sent["storedBy"]); storedBy != "" {
