@@ -51,7 +51,7 @@ bench: ## measure speed and memory against their bars; FIELDKIT_BENCH_CENTRAL=ur
 
 .PHONY: soak
 soak: ## run the long tests: full numbers, faults, memory
-	@FIELDKIT_SOAK=1 .tools/engine run go test -count 1 -timeout 4h -v -run Soak $(PACKAGES)
+	@FIELDKIT_SOAK=1 .tools/engine run go test -count 1 -timeout 12h -v -run 'Soak|TestReconcileKilled' $(PACKAGES)
 
 .PHONY: acceptance
 acceptance: ## run the whole loop on two servers: CENTRAL=url LOCAL=url [LOCAL_DATABASE=url]
