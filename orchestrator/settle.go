@@ -148,7 +148,7 @@ func (c *comparison) end(ctx context.Context, v *view, r root, record merge.Reco
 		return nil, nil
 	}
 	circumstance, holders, err := c.circumstances.of(ctx, v, r, *row)
-	row.Circumstance, row.Hint = circumstance, heldBy(row.Code, holders)+row.Hint
+	row.Circumstance, row.Hint = circumstance, heldBy(row.Code, holders)+enrolledAs(*row, record.Central)+row.Hint
 	return nil, err
 }
 

@@ -68,12 +68,13 @@ func TestReasonsInSpanish(t *testing.T) {
 		t.Errorf("only %d codes are known", known)
 	}
 	for english, want := range map[string]string{
-		"somebody else already has this unique value (Pa000000001, At000000001)":                "otra persona ya tiene este valor único (Pa000000001, At000000001)",
-		"waits for trackedEntity Pa000000009, which central did not take":                       "espera a persona Pa000000009, que el servidor central no aceptó",
-		"depends on enrollment En000000001: deleted at central":                                 "depende de inscripción En000000001: eliminado en el servidor central",
-		"the deletion would take along what is new at central: event Ev1 was added; and 3 more": "la eliminación arrastraría lo nuevo en el servidor central: se agregó evento Ev1; y 3 más",
-		"the facility is missing (org unit P1J4eyjXQeT, 2026-01-02)":                            "falta el establecimiento (org unit P1J4eyjXQeT, 2026-01-02)",
-		"a sentence that nobody has translated":                                                 "a sentence that nobody has translated",
+		"somebody else already has this unique value (Pa000000001, At000000001)":                                                                "otra persona ya tiene este valor único (Pa000000001, At000000001)",
+		"waits for trackedEntity Pa000000009, which central did not take":                                                                       "espera a persona Pa000000009, que el servidor central no aceptó",
+		"depends on enrollment En000000001: deleted at central":                                                                                 "depende de inscripción En000000001: eliminado en el servidor central",
+		"the deletion would take along what is new at central: event Ev1 was added; and 3 more":                                                 "la eliminación arrastraría lo nuevo en el servidor central: se agregó evento Ev1; y 3 más",
+		"the facility is missing (org unit P1J4eyjXQeT, 2026-01-02)":                                                                            "falta el establecimiento (org unit P1J4eyjXQeT, 2026-01-02)",
+		"at central it is enrollment En000000001; look at both enrollments: complete or cancel one, or move the visits into the one that stays": "en el servidor central es inscripción En000000001; mire ambas inscripciones: cierre o anule una, o pase las visitas a la que queda",
+		"a sentence that nobody has translated":                                                                                                 "a sentence that nobody has translated",
 	} {
 		if got := spanish.reason(english); got != want {
 			t.Errorf("%s\n got %s\nwant %s", english, got, want)
