@@ -3,6 +3,7 @@ package orchestrator_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -254,7 +255,8 @@ func (w *world) program(bin string, arguments ...string) ([]byte, *os.ProcessSta
 	out, err := run.Output()
 	took := time.Since(began)
 	if err != nil {
-		if failed, ok := err.(*exec.ExitError); ok {
+		var failed *exec.ExitError
+		if errors.As(err, &failed) {
 			err = fmt.Errorf("%w: %s", err, failed.Stderr[max(0, len(failed.Stderr)-2000):])
 		}
 		w.t.Fatalf("fieldkit %s: %v", arguments[0], err)

@@ -91,12 +91,11 @@ type heldWriter struct {
 const linesAtOnce = 1000
 
 // exportHeld writes what the trip holds back to a sealed file: the changes, the kit's records that they are of, and the
-// files that they name. Where nothing is held there is no such file afterwards. It returns the file's SHA-256 and what
-// is in it.
-func (k *Kit) exportHeld(ctx context.Context, c *comparison, path, who string) (sum string, sums HeldSums, err error) {
+// files that they name. Where nothing is held there is no such file afterwards. It returns the file's SHA-256, "" without.
+func (k *Kit) exportHeld(ctx context.Context, c *comparison, path, who string) (sum string, err error) {
 	counts, err := c.trip.journal.Counts(ctx)
 	if err != nil {
-		return "", sums, err
+		return "", err
 	}
 	held := 0
 	for _, states := range counts {
@@ -104,26 +103,26 @@ func (k *Kit) exportHeld(ctx context.Context, c *comparison, path, who string) (
 	}
 	if held == 0 {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return "", sums, err
+			return "", err
 		}
-		return "", sums, nil
+		return "", nil
 	}
 	k.options.Progress.Step("keeping a copy of what is held")
 	sealed, err := snapshot.CreateSealed(path, k.keyOptions())
 	if err != nil {
-		return "", sums, wrongKey(err)
+		return "", wrongKey(err)
 	}
 	defer sealed.Abandon()
 	w := &heldWriter{comparison: c, out: tar.NewWriter(sealed), at: k.options.Now(), numbers: map[string]int{}, done: map[string]bool{}}
 	head := HeldExport{Format: HeldFormat, Kit: k.config.Name, Trip: c.trip.id, Central: c.taken.snapshot.Manifest().Central(), At: w.at, Who: who}
 	if head.JournalHash, err = c.trip.journal.Hash(ctx); err != nil {
-		return "", sums, err
+		return "", err
 	}
 	if err := w.write(ctx, head); err != nil {
-		return "", sums, fmt.Errorf("cannot keep a copy of what is held: %w", err)
+		return "", fmt.Errorf("cannot keep a copy of what is held: %w", err)
 	}
 	sum, err = sealed.Commit()
-	return sum, w.sums, err
+	return sum, err
 }
 
 func (w *heldWriter) write(ctx context.Context, head HeldExport) error {
@@ -338,7 +337,7 @@ func (k *Kit) exportHeldTo(ctx context.Context, t *trip, to, who string) (*HeldF
 	if err != nil {
 		return nil, err
 	}
-	sum, _, err := k.exportHeld(ctx, c, to, who)
+	sum, err := k.exportHeld(ctx, c, to, who)
 	if err != nil {
 		return nil, err
 	}
@@ -454,7 +453,7 @@ func (t *trip) exported(ctx context.Context) (*report.Export, error) {
 		return nil, err
 	}
 	if sum, err := sumOf(receipt.Path); err != nil || sum != receipt.SHA256 {
-		return nil, nil // a disk that is not at hand keeps nothing safe
+		return nil, nil //nolint:nilerr // a disk that is not at hand keeps nothing safe
 	}
 	return &report.Export{Path: receipt.Path, SHA256: receipt.SHA256, By: receipt.Who, At: receipt.At}, nil
 }

@@ -67,7 +67,7 @@ func (k *Kit) reconcile(ctx context.Context, t *trip, options ReconcileOptions) 
 		return nil, errors.Join(err, t.journal.EndRun(ended, c.run, "failed", k.options.Now()))
 	}
 	if !options.PlanOnly {
-		if _, _, err := k.exportHeld(ctx, c, t.file(heldName), options.Who); err != nil {
+		if _, err := k.exportHeld(ctx, c, t.file(heldName), options.Who); err != nil {
 			return nil, err
 		}
 		if err := k.writeLedger(ctx, c); err != nil {

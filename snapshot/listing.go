@@ -364,24 +364,10 @@ func (l Listing) unenrolled(
 		fail := func(err error) {
 			yield(nil, fmt.Errorf("cannot read the tracked entities of type %s (%s) without enrollment: %w", kind.Name, kind.ID, err))
 		}
-		query := dhis2api.TrackedEntityQuery{
-			TrackedEntityType: kind.ID, OrgUnits: l.Scope.Roots(), OrgUnitMode: dhis2api.OrgUnitModeDescendants,
-			IncludeDeleted: l.IncludeDeleted, Paging: dhis2api.Paging{Fields: "trackedEntity", PageSize: identifierPage},
-		}
-		var unknown []string
-		for page, err := range l.Client.TrackedEntityPages(ctx, query) {
-			if searchRefused(err) {
-				err = &SearchScopeError{Subject: kind.ID, Err: err}
-			}
-			if err != nil {
-				fail(err)
-				return
-			}
-			for _, t := range page.Items {
-				if !everyone.has(t.TrackedEntity) {
-					unknown = append(unknown, t.TrackedEntity)
-				}
-			}
+		unknown, err := l.ofType(ctx, kind, everyone)
+		if err != nil {
+			fail(err)
+			return
 		}
 		lookup := dhis2api.Lookup{Fields: "trackedEntity,enrollments[enrollment]", IncludeDeleted: l.IncludeDeleted}
 		if known != nil {
@@ -421,6 +407,29 @@ func (l Listing) unenrolled(
 			}
 		}
 	}
+}
+
+// ofType are the uids of the tracked entities of a type in the scope's org units, but for those in everyone.
+func (l Listing) ofType(ctx context.Context, kind TrackedEntityType, everyone *uidSet) ([]string, error) {
+	query := dhis2api.TrackedEntityQuery{
+		TrackedEntityType: kind.ID, OrgUnits: l.Scope.Roots(), OrgUnitMode: dhis2api.OrgUnitModeDescendants,
+		IncludeDeleted: l.IncludeDeleted, Paging: dhis2api.Paging{Fields: "trackedEntity", PageSize: identifierPage},
+	}
+	var unknown []string
+	for page, err := range l.Client.TrackedEntityPages(ctx, query) {
+		if searchRefused(err) {
+			err = &SearchScopeError{Subject: kind.ID, Err: err}
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range page.Items {
+			if !everyone.has(t.TrackedEntity) {
+				unknown = append(unknown, t.TrackedEntity)
+			}
+		}
+	}
+	return unknown, nil
 }
 
 func (l Listing) byID(ctx context.Context, uids []string, lookup dhis2api.Lookup) iter.Seq2[*dhis2api.TrackedEntity, error] {
