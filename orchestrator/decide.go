@@ -220,7 +220,7 @@ func (c *comparison) foretell(ctx context.Context, v *view, r root, record merge
 		return filed, nil
 	}
 	ruling := d.rule(record, true)
-	changes := merge.Compare(record, ruling.rules(c.rules))
+	changes := c.compare(record, rows, ruling)
 	for key, decision := range d.fresh {
 		if decision.Root == r.String() && ruling.applied[key] == nil {
 			d.unapplied[key] = ruling.unfitFor(key, changes)

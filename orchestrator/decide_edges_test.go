@@ -154,3 +154,40 @@ func TestDecisionCannotDelete(t *testing.T) {
 	w.expectSums(last, report.Sums{Total: 1, Dropped: 1})
 	w.expectQuiet(last)
 }
+
+// TestWrittenOver: central takes a change and writes over it by a rule of its own, as DHIS2 does with the completion of an event
+// that is completed already. That is told once, and not sent in every run; a decision for central ends it, and one for
+// the kit is tried once.
+func TestWrittenOver(t *testing.T) {
+	w := newWorld(t, simulated(t, "2.42.5.2"), simulated(t, "2.42.5.2"), "")
+	w.setUp()
+	w.patientsAtCentral()
+	w.prepare()
+	w.local = w.connect(orchestrator.Local, w.local.BaseURL())
+	well := dhis2api.Event{
+		Event: w.id("well"), Program: w.id("water"), ProgramStage: w.id("sample"), OrgUnit: w.id("soloy"), OccurredAt: "2026-05-04",
+		DataValues: []dhis2api.EventDataValue{{DataElement: w.id("chlorine"), Value: "0.4"}},
+	}
+	for _, status := range []string{"ACTIVE", "COMPLETED"} {
+		well.Status = status
+		w.send(w.local, dhis2api.TrackerPayload{Events: []*dhis2api.Event{&well}}, "")
+	}
+	first := w.reconcile(false)
+	if len(first.Conflicts) != 1 || first.Conflicts[0].Field != "completedAt" {
+		t.Fatalf("want one conflict of completedAt: %s", asJSON(first))
+	}
+	for range 2 {
+		if again := w.reconcile(false); again.Sent > 0 || again.Sums != first.Sums || again.Conflicts[0].Number != first.Conflicts[0].Number {
+			t.Errorf("a run that follows sent %d and came to %+v, conflict %d; before %+v, conflict %d", again.Sent, again.Sums, again.Conflicts[0].Number, first.Sums, first.Conflicts[0].Number)
+		}
+	}
+	number := first.Conflicts[0].Number
+	r, err := w.tryReconcile(orchestrator.ReconcileOptions{Decisions: w.decisions(map[int]string{number: "local"}), Who: "maria"})
+	if err != nil || r.Sent != 1 || len(r.Conflicts) != 1 {
+		t.Errorf("decided for the kit: sent %d, %v, %s", r.Sent, err, asJSON(r.Conflicts))
+	}
+	r, err = w.tryReconcile(orchestrator.ReconcileOptions{Decisions: w.decisions(map[int]string{r.Conflicts[0].Number: "central"}), Who: "maria"})
+	if err != nil || r.Sums.Held != 0 || r.Sums.Dropped != 1 {
+		t.Errorf("decided for central: %v, %s", err, asJSON(r))
+	}
+}

@@ -141,12 +141,37 @@ func (c *comparison) judge(ctx context.Context, v *view, r root, record merge.Re
 	record.Local = c.within(record)
 	v.records[r] = record
 	ruling := c.decisions.rule(record, false)
-	filed, err := c.file(ctx, v, r, rows, merge.Compare(record, ruling.rules(c.rules)), ruling)
+	filed, err := c.file(ctx, v, r, rows, c.compare(record, rows, ruling), ruling)
 	if err != nil {
 		return err
 	}
 	v.changes[r], err = c.foretell(ctx, v, r, record, rows, filed)
 	return err
+}
+
+// compare compares a record. What was sent already and central wrote over, by a rule of its own that it would follow again,
+// is a conflict as long as both sides stand as they did then: to send it in every run would change nothing.
+func (c *comparison) compare(record merge.Record, rows []journal.Change, ruling *ruling) []merge.Change {
+	changes := merge.Compare(record, ruling.rules(c.rules))
+	known := byKey(rows)
+	for i, change := range changes {
+		before, again := known[changeKey{change.Ref, change.Field}]
+		if !again || change.Verdict != merge.Push || before.State != journal.Conflict || change.Verb != merge.Update ||
+			before.Local != change.Local || before.Central != change.Central {
+			continue
+		}
+		changes[i].Verdict, changes[i].Reason = merge.Conflict, before.Reason
+		if ruling.decisions == nil {
+			continue
+		}
+		switch ruling.decide(changes[i]) {
+		case merge.ForLocal:
+			changes[i].Verdict, changes[i].Reason = merge.Push, ""
+		case merge.ForCentral:
+			changes[i].Verdict, changes[i].Reason = merge.Dropped, merge.ReasonDropped
+		}
+	}
+	return changes
 }
 
 // based is a record with its taken and loaded faces as the journal's bases have them.

@@ -87,6 +87,8 @@ type seededTrip struct {
 	sides map[orchestrator.Side]*actor
 	// trouble is what goes wrong during a run; nil: nothing.
 	trouble atomic.Pointer[trouble]
+	// busy are the requests that the servers are at work on, also those that a run that was stopped has left.
+	busy sync.WaitGroup
 	// ties are the relationships that were seen, by uid.
 	ties map[string]datum
 	// log is what was done, and report what was told last, for whoever has to understand a failure.
@@ -130,6 +132,8 @@ func (s *seededTrip) server(t *testing.T, side orchestrator.Side, version string
 		server.Inject(fault)
 	}
 	listening := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.busy.Add(1)
+		defer s.busy.Done()
 		if u := s.trouble.Load(); u != nil && ofTheRun(r) {
 			u.request(side, r)
 		}
@@ -331,9 +335,12 @@ func (s *seededTrip) troubledRun(unsure content) {
 			if uploads++; uploads <= 2 {
 				was := s.holds(s.local)
 				s.sides[orchestrator.Local].act()
-				for key, value := range s.holds(s.local) {
-					if was[key] != value {
-						unsure[key] = value
+				is := s.holds(s.local)
+				for _, one := range []content{was, is} {
+					for key := range one {
+						if was[key] != is[key] {
+							unsure[key] = is[key]
+						}
 					}
 				}
 			}
@@ -344,6 +351,7 @@ func (s *seededTrip) troubledRun(unsure content) {
 	kit := s.open()
 	r, err := kit.Reconcile(ctx, orchestrator.ReconcileOptions{})
 	s.trouble.Store(nil)
+	s.busy.Wait()
 	if closing := kit.Close(); closing != nil {
 		s.t.Fatal(closing)
 	}

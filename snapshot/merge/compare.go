@@ -49,8 +49,10 @@ const (
 	reasonSkipped      = "never travels: marked so at central"
 	reasonNoteTaken    = "central holds another text under this note's uid"
 	reasonNotRewritten = "central never rewrites a note or a relationship"
-	reasonDropped      = "decided: central's state stands"
 )
+
+// ReasonDropped is the reason of a change about which it was decided that central's state stands.
+const ReasonDropped = "decided: central's state stands"
 
 // refs returns the objects that may have changed locally, parents first.
 func (c *comparison) refs() []Ref {

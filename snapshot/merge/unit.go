@@ -80,9 +80,9 @@ func hold(change *Change, with string) {
 	change.Verdict, change.Reason = Conflict, "together with "+with
 }
 
-func togetherDropped(with string) string { return "together with " + with + ", " + reasonDropped }
+func togetherDropped(with string) string { return "together with " + with + ", " + ReasonDropped }
 
-func drop(change *Change) { change.Verdict, change.Reason = Dropped, reasonDropped }
+func drop(change *Change) { change.Verdict, change.Reason = Dropped, ReasonDropped }
 
 // decision is what was decided about a change. Nothing can be decided for the kit where central has no such
 // object any more, and nothing about a part of a relationship, which is never rewritten.
