@@ -50,13 +50,9 @@ func (k *Kit) Held(ctx context.Context, values bool) (*HeldList, error) {
 }
 
 func (t *trip) held(ctx context.Context, values bool) (*HeldList, error) {
-	signed, err := t.journal.SignOffs(ctx)
+	known, err := signOffsOf(ctx, t.journal)
 	if err != nil {
 		return nil, err
-	}
-	known := make(map[changeKey]journal.SignOff, len(signed))
-	for _, s := range signed {
-		known[changeKey{s.Ref, s.Field}] = s
 	}
 	list := &HeldList{Trip: t.id, Changes: []HeldChange{}}
 	for c, err := range t.journal.Changes(ctx, journal.Conflict, journal.Unclear, journal.Refused, journal.Waiting) {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/report"
-	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
 )
 
 // SignOffOptions say whose word it is.
@@ -85,26 +84,28 @@ func (k *Kit) signOff(ctx context.Context, t *trip, options SignOffOptions) (*re
 
 // addSignOffs says in the report what of the held changes is signed off, and by whom.
 func addSignOffs(ctx context.Context, j *journal.Journal, result *report.Report) error {
-	signed, err := j.SignOffs(ctx)
-	if err != nil || len(signed) == 0 {
+	known, err := signOffsOf(ctx, j)
+	if err != nil || len(known) == 0 {
 		return err
-	}
-	type key struct {
-		ref   merge.Ref
-		field string
-	}
-	known := make(map[key]journal.SignOff, len(signed))
-	for _, s := range signed {
-		known[key{s.Ref, s.Field}] = s
 	}
 	result.SignedOff = nil
 	for c, err := range j.Changes(ctx, journal.Conflict, journal.Unclear, journal.Refused, journal.Waiting) {
 		if err != nil {
 			return err
 		}
-		if s, ok := known[key{c.Ref, c.Field}]; ok && s.Of(c) {
+		if s, ok := known[changeKey{c.Ref, c.Field}]; ok && s.Of(c) {
 			result.SignOff(s.Who, s.Reason, s.At)
 		}
 	}
 	return nil
+}
+
+// signOffsOf are the sign-offs in a journal, by what they are about.
+func signOffsOf(ctx context.Context, j *journal.Journal) (map[changeKey]journal.SignOff, error) {
+	signed, err := j.SignOffs(ctx)
+	known := make(map[changeKey]journal.SignOff, len(signed))
+	for _, s := range signed {
+		known[changeKey{s.Ref, s.Field}] = s
+	}
+	return known, err
 }
