@@ -133,10 +133,9 @@ func (c *carriage) add(r root, record merge.Record, changes []journal.Change) {
 		refs[change.Ref] = true
 	}
 	if r.kind == rootPerson && slices.ContainsFunc(away, func(c journal.Change) bool { return c.Verb == merge.Delete }) {
-		// The next trip takes along what central has tied to them since. The deletion was made without knowing of it.
 		for _, tie := range tiesOf(record) {
 			if _, known := record.Taken.Objects[tie]; !known {
-				c.bases = append(c.bases, merge.Base{Ref: tie})
+				c.bases = append(c.bases, merge.Base{Ref: tie, Field: tiedSince})
 			}
 		}
 	}

@@ -156,7 +156,7 @@ func (c *comparison) compare(record merge.Record, rows []journal.Change, ruling 
 	known := byKey(rows)
 	for i, change := range changes {
 		before, again := known[changeKey{change.Ref, change.Field}]
-		if !again || change.Verdict != merge.Push || before.State != journal.Conflict || change.Verb != merge.Update ||
+		if !again || change.Verdict != merge.Push || before.State != journal.Conflict || before.Reason != reasonWrittenOver ||
 			before.Local != change.Local || before.Central != change.Central {
 			continue
 		}
@@ -210,12 +210,16 @@ func (c *comparison) bases(ctx context.Context, r root, record merge.Record, row
 	}
 	ties, err := c.trip.journal.Bases(ctx, tiesOf(record)...)
 	for _, base := range ties {
-		// Of a person's relationships only central's side is looked at here: what a deletion would take along.
-		base.Loaded, base.LoadedPresent = "", false
-		bases = append(bases, base)
+		if base.Field == tiedSince {
+			bases = append(bases, merge.Base{Ref: base.Ref})
+		}
 	}
 	return bases, err
 }
+
+// tiedSince marks the base of a relationship that central has made since a deletion on the kit of one of its ends, and that
+// the trip took along: the deletion was made without knowing of it.
+const tiedSince = "tiedSince"
 
 // tiesOf are the relationships that a record of a person names, at central now or when the trip began.
 func tiesOf(record merge.Record) []merge.Ref {

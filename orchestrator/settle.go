@@ -136,7 +136,7 @@ func (c *comparison) end(ctx context.Context, v *view, r root, record merge.Reco
 	}
 	if _, said := a.refusals[row.Ref]; !said && row.Verb == merge.Update && there {
 		row.State, row.Central, row.Circumstance = journal.Conflict, object.Fields[row.Field], ""
-		row.Reason = "central took it and holds something else now: somebody, or a rule of the program, wrote over it"
+		row.Reason = reasonWrittenOver
 		return &journal.Note{
 			Kind: journal.Overtaken, Ref: row.Ref, Person: r.person(), Field: row.Field,
 			Base: row.Base, Local: row.Local, Central: row.Central, Reason: row.Reason,
@@ -151,6 +151,9 @@ func (c *comparison) end(ctx context.Context, v *view, r root, record merge.Reco
 	row.Circumstance, row.Hint = circumstance, heldBy(row.Code, holders)+enrolledAs(*row, record.Central)+row.Hint
 	return nil, err
 }
+
+// reasonWrittenOver is why a change that arrived is a conflict all the same.
+const reasonWrittenOver = "central took it and holds something else now: somebody, or a rule of the program, wrote over it"
 
 // sentFace is the object as it stood on the kit when it was sent.
 func sentFace(row journal.Change) merge.Face {

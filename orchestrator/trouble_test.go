@@ -160,7 +160,7 @@ func TestDeletionLooksAtRelationships(t *testing.T) {
 	for name, stays := range map[string]bool{"Ana": true, "Berta": false, "Delia": true, "Elena": true} {
 		_, err := w.central.TrackedEntity(t.Context(), w.id(name), dhis2api.Lookup{})
 		if stays != (err == nil) {
-			t.Errorf("%s at central: %v, want there: %v", name, err, stays)
+			t.Errorf("%s at central: %v, want there: %v: %s", name, err, stays, asJSON(r))
 		}
 	}
 }
