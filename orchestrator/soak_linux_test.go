@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"syscall"
 	"testing"
 )
@@ -41,6 +42,7 @@ func TestSoakPrepareMemory(t *testing.T) {
 	for name, value := range w.environment {
 		prepare.Env = append(prepare.Env, name+"="+value)
 	}
+	forgetPeak(t)
 	out, err := prepare.Output()
 	if err != nil {
 		t.Fatalf("prepare: %v", err)
@@ -59,6 +61,16 @@ func TestSoakPrepareMemory(t *testing.T) {
 	t.Logf("%d people: peak memory %d MB", people, peak>>20)
 	if peak > memoryBar {
 		t.Errorf("peak memory %d MB, the bar is %d MB", peak>>20, memoryBar>>20)
+	}
+}
+
+// forgetPeak makes this process small, and its peak what it is now: Linux counts the peak of whoever starts a program as
+// the program's own.
+func forgetPeak(t testing.TB) {
+	t.Helper()
+	debug.FreeOSMemory()
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+		t.Logf("the peak has this process's in it: %v", err)
 	}
 }
 
