@@ -91,16 +91,16 @@ func (a *arrivals) judge(ctx context.Context, roots []root) error {
 	if err != nil {
 		return wrongKey(err)
 	}
+	rows, err := rowsUnder(ctx, a.before.trip.journal, roots)
+	if err != nil {
+		return err
+	}
 	for _, r := range roots {
-		rows, err := a.before.trip.journal.ChangesUnder(ctx, r.String())
+		was, err := a.before.asLeft(ctx, merge.Record{Loaded: stood[r], Local: loaded[r]}, rows[r])
 		if err != nil {
 			return err
 		}
-		was, err := a.before.asLeft(ctx, merge.Record{Loaded: stood[r], Local: loaded[r]}, rows)
-		if err != nil {
-			return err
-		}
-		record := merge.Record{Taken: taken[r], Loaded: a.expected(was, taken[r], loaded[r], rows), Local: loaded[r], Central: taken[r]}
+		record := merge.Record{Taken: taken[r], Loaded: a.expected(was, taken[r], loaded[r], rows[r]), Local: loaded[r], Central: taken[r]}
 		if err := a.file(ctx, r, record); err != nil {
 			return err
 		}

@@ -200,12 +200,12 @@ func (w *heldWriter) records(ctx context.Context, roots []root) error {
 	if err := w.flush("records"); err != nil {
 		return err
 	}
+	rows, err := rowsUnder(ctx, w.trip.journal, roots)
+	if err != nil {
+		return err
+	}
 	for _, r := range roots {
-		changes, err := w.trip.journal.ChangesUnder(ctx, r.String())
-		if err != nil {
-			return err
-		}
-		for _, c := range changes {
+		for _, c := range rows[r] {
 			if !c.State.Held() {
 				continue
 			}

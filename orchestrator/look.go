@@ -73,15 +73,13 @@ func (c *comparison) look(ctx context.Context, roots []root) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	expectedLocal, expectedCentral := expectation{}, expectation{}
-	for _, r := range roots {
-		// What only a base knows is asked for too: a deletion that is not home is proven by that alone, once the
-		// kit has purged what was deleted there.
-		known, err := c.based(ctx, r, merge.Record{Taken: taken[r], Loaded: loaded[r]})
-		if err != nil {
-			return nil, err
-		}
-		expectedLocal[r], expectedCentral[r] = known.Loaded.Objects, known.Taken.Objects
+	rows, err := rowsUnder(ctx, c.trip.journal, roots)
+	if err != nil {
+		return nil, err
+	}
+	expectedLocal, expectedCentral, err := c.expected(ctx, roots, taken, loaded, rows)
+	if err != nil {
+		return nil, err
 	}
 	v := &view{roots: roots, records: map[root]merge.Record{}, loaded: loaded, changes: map[root][]journal.Change{}}
 	if v.local, err = read(ctx, c.local, roots, expectedLocal, nil); err != nil {
@@ -90,18 +88,83 @@ func (c *comparison) look(ctx context.Context, roots []root) (*view, error) {
 	if v.central, err = read(ctx, c.central, roots, expectedCentral, v.local.faces); err != nil {
 		return nil, atServer(ctx, Central, c.central.BaseURL(), err)
 	}
-	return v, c.trip.journal.Together(ctx, func() error {
-		for _, r := range roots {
-			record := merge.Record{
-				Taken: taken[r], Loaded: loaded[r],
-				Local: v.local.faces[r], Central: v.central.faces[r],
-			}
-			if err := c.judge(ctx, v, r, record); err != nil {
-				return err
-			}
+	for _, r := range roots {
+		v.records[r] = merge.Record{Taken: taken[r], Loaded: loaded[r], Local: v.local.faces[r], Central: v.central.faces[r]}
+	}
+	return v, c.trip.journal.Together(ctx, func() error { return c.judgeAll(ctx, v, rows) })
+}
+
+// expected are the objects that either server held before. What only a base knows is asked for too: a deletion that is not
+// home is proven by that alone, once the kit has purged what was deleted there.
+func (c *comparison) expected(ctx context.Context, roots []root, taken, loaded map[root]merge.Face, rows map[root][]journal.Change) (local, central expectation, err error) {
+	filed := map[root]merge.Record{}
+	for _, r := range roots {
+		if len(rows[r]) > 0 {
+			filed[r] = merge.Record{Taken: taken[r], Loaded: loaded[r]}
 		}
-		return nil
-	})
+	}
+	bases, err := c.basesOf(ctx, filed, rows)
+	local, central = expectation{}, expectation{}
+	for _, r := range roots {
+		known := merge.Record{Taken: taken[r], Loaded: loaded[r]}
+		if len(rows[r]) > 0 {
+			known = merge.Overlay(known, bases.of(r, known, rows[r]))
+		}
+		local[r], central[r] = known.Loaded.Objects, known.Taken.Objects
+	}
+	return local, central, err
+}
+
+// rowsUnder reads the journal's changes of some roots at once.
+func rowsUnder(ctx context.Context, j *journal.Journal, roots []root) (map[root][]journal.Change, error) {
+	names := make([]string, len(roots))
+	for i, r := range roots {
+		names[i] = r.String()
+	}
+	found, err := j.ChangesUnder(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	rows := make(map[root][]journal.Change, len(found))
+	for i, r := range roots {
+		if some := found[names[i]]; len(some) > 0 {
+			rows[r] = some
+		}
+	}
+	return rows, nil
+}
+
+// judgeAll settles what was sent of the roots of a view, compares each, and files what comes of it.
+func (c *comparison) judgeAll(ctx context.Context, v *view, rows map[root][]journal.Change) error {
+	var settled []root
+	for _, r := range v.roots {
+		if !slices.ContainsFunc(rows[r], func(row journal.Change) bool { return row.State == journal.Sent }) {
+			continue
+		}
+		if err := c.settle(ctx, r, v.records[r], rows[r]); err != nil {
+			return err
+		}
+		settled = append(settled, r)
+	}
+	if len(settled) > 0 {
+		again, err := rowsUnder(ctx, c.trip.journal, settled)
+		if err != nil {
+			return err
+		}
+		for _, r := range settled {
+			rows[r] = again[r]
+		}
+	}
+	bases, err := c.basesOf(ctx, v.records, rows)
+	if err != nil {
+		return err
+	}
+	for _, r := range v.roots {
+		if err := c.judge(ctx, v, r, rows[r], bases.of(r, v.records[r], rows[r])); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // within leaves out of the kit's face what belongs to programs that the trip does not carry, unless it knows it: a
@@ -122,22 +185,8 @@ func (c *comparison) within(record merge.Record) merge.Face {
 }
 
 // judge compares one record and files what comes of it.
-func (c *comparison) judge(ctx context.Context, v *view, r root, record merge.Record) error {
-	rows, err := c.trip.journal.ChangesUnder(ctx, r.String())
-	if err != nil {
-		return err
-	}
-	if err := c.settle(ctx, r, record, rows); err != nil {
-		return err
-	}
-	if rows, err = c.trip.journal.ChangesUnder(ctx, r.String()); err != nil {
-		return err
-	}
-	bases, err := c.bases(ctx, r, record, rows)
-	if err != nil {
-		return err
-	}
-	record = merge.Overlay(record, bases)
+func (c *comparison) judge(ctx context.Context, v *view, r root, rows []journal.Change, bases []merge.Base) error {
+	record := merge.Overlay(v.records[r], bases)
 	record.Local = c.within(record)
 	v.records[r] = record
 	ruling := c.decisions.rule(record, false)
@@ -174,16 +223,6 @@ func (c *comparison) compare(record merge.Record, rows []journal.Change, ruling 
 	return changes
 }
 
-// based is a record with its taken and loaded faces as the journal's bases have them.
-func (c *comparison) based(ctx context.Context, r root, record merge.Record) (merge.Record, error) {
-	rows, err := c.trip.journal.ChangesUnder(ctx, r.String())
-	if err != nil || len(rows) == 0 {
-		return record, err
-	}
-	bases, err := c.bases(ctx, r, record, rows)
-	return merge.Overlay(record, bases), err
-}
-
 // refsOf are the objects of a record that its root is the place for. A person's relationships, which taken and
 // central hold for deletions to be judged by, are roots of their own.
 func refsOf(r root, record merge.Record) map[merge.Ref]bool {
@@ -198,23 +237,56 @@ func refsOf(r root, record merge.Record) map[merge.Ref]bool {
 	return refs
 }
 
-// bases reads the bases of every object that the record or the journal's rows mention.
-func (c *comparison) bases(ctx context.Context, r root, record merge.Record, rows []journal.Change) ([]merge.Base, error) {
+// basesByObject are bases that were read at once.
+type basesByObject map[merge.Ref][]merge.Base
+
+// basesOf reads the bases of every object that the records or the journal's rows mention.
+func (c *comparison) basesOf(ctx context.Context, records map[root]merge.Record, rows map[root][]journal.Change) (basesByObject, error) {
+	mentioned := map[merge.Ref]bool{}
+	for r, record := range records {
+		maps.Copy(mentioned, refsOf(r, record))
+		for _, row := range rows[r] {
+			mentioned[row.Ref] = true
+		}
+		if r.kind == rootPerson {
+			for _, tie := range tiesOf(record) {
+				mentioned[tie] = true
+			}
+		}
+	}
+	found, err := c.trip.journal.Bases(ctx, slices.Collect(maps.Keys(mentioned))...)
+	bases := basesByObject{}
+	for _, base := range found {
+		bases[base.Ref] = append(bases[base.Ref], base)
+	}
+	return bases, err
+}
+
+// of are the bases of one record. Of a person's relationships, which are records of their own, only what central has tied
+// since a deletion counts.
+func (b basesByObject) of(r root, record merge.Record, rows []journal.Change) []merge.Base {
+	if len(b) == 0 {
+		return nil
+	}
 	refs := refsOf(r, record)
 	for _, row := range rows {
 		refs[row.Ref] = true
 	}
-	bases, err := c.trip.journal.Bases(ctx, slices.Collect(maps.Keys(refs))...)
-	if err != nil || r.kind != rootPerson {
-		return bases, err
+	var bases []merge.Base
+	for _, ref := range slices.SortedFunc(maps.Keys(refs), merge.Ref.Compare) {
+		bases = append(bases, b[ref]...)
 	}
-	ties, err := c.trip.journal.Bases(ctx, tiesOf(record)...)
-	for _, base := range ties {
-		if base.Field == tiedSince {
-			bases = append(bases, merge.Base{Ref: base.Ref})
+	if r.kind != rootPerson {
+		return bases
+	}
+	for _, tie := range tiesOf(record) {
+		for _, base := range b[tie] {
+			if base.Field == tiedSince {
+				bases = append(bases, merge.Base{Ref: tie})
+			}
 		}
 	}
-	return bases, err
+	return bases
 }
 
 // tiedSince marks the base of a relationship that central has made since a deletion on the kit of one of its ends, and that
@@ -249,6 +321,7 @@ func (c *comparison) file(ctx context.Context, v *view, r root, rows []journal.C
 	record := ruling.record
 	known := byKey(rows)
 	var filed []journal.Change
+	stands := map[changeKey]bool{} // in the journal already, just so
 	for _, change := range changes {
 		key := changeKey{change.Ref, change.Field}
 		before, again := known[key]
@@ -258,12 +331,17 @@ func (c *comparison) file(ctx context.Context, v *view, r root, rows []journal.C
 			return nil, err
 		}
 		filed = append(filed, after)
+		if again && before.Same(after) {
+			stands[key] = true
+		}
 	}
 	unfit := ruling.unfit(r, changes)
 	err := c.trip.journal.Update(ctx, func(tx *journal.Tx) error {
 		for _, row := range filed {
-			if err := tx.Put(row); err != nil {
-				return err
+			if !stands[changeKey{row.Ref, row.Field}] {
+				if err := tx.Put(row); err != nil {
+					return err
+				}
 			}
 			if err := c.conclude(tx, v, row, filed, changes, ruling); err != nil {
 				return err

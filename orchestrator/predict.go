@@ -11,53 +11,60 @@ import (
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
 )
 
-// predict asks central, without storing anything (importMode=VALIDATE), what it would refuse of the open
-// changes. The journal is not told: only what was really sent has an answer. Relationships are not asked
-// about, since their ends may not be there yet, but wait with an end that would be refused. Aggregate values
-// are taken as they are.
-func (s *sender) predict(ctx context.Context) ([]journal.Change, error) {
-	var refused []journal.Change
-	held := map[merge.Ref]bool{}
-	for _, w := range s.waves() {
+// prediction is what central would refuse of the open changes. It is asked without storing anything
+// (importMode=VALIDATE), and the journal is not told: only what was really sent has an answer. Relationships are not asked
+// about, since their ends may not be there yet, but wait with an end that would be refused. Aggregate values are taken as
+// they are.
+type prediction struct {
+	*sender
+	refused []journal.Change
+	held    map[merge.Ref]bool
+}
+
+// ask asks central about what is open in a view.
+func (p *prediction) ask(ctx context.Context, v *view) error {
+	if p.held == nil {
+		p.held = map[merge.Ref]bool{}
+	}
+	for _, w := range p.waves() {
 		if w.trial == "" {
 			continue
 		}
-		roots, err := s.openRoots(ctx, w)
+		no, err := p.predict(ctx, w, v)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		for batch := range slices.Chunk(roots, batchRoots) {
-			no, err := s.predictBatch(ctx, w, batch)
-			if err != nil {
-				return nil, err
-			}
-			for _, c := range no {
-				held[c.Ref] = true
-			}
-			refused = append(refused, no...)
+		for _, c := range no {
+			p.held[c.Ref] = true
 		}
+		p.refused = append(p.refused, no...)
 	}
-	for c, err := range s.trip.journal.Changes(ctx, journal.Open) {
+	return nil
+}
+
+// refusals are the changes that central would refuse, when it was asked about everything.
+func (p *prediction) refusals(ctx context.Context) ([]journal.Change, error) {
+	for c, err := range p.trip.journal.Changes(ctx, journal.Open) {
 		if err != nil {
 			return nil, err
 		}
 		if c.Ref.Kind != merge.Relationship || c.Verb != merge.Create {
 			continue
 		}
-		if slices.ContainsFunc(endsOf(c), func(ref merge.Ref) bool { return held[ref] }) {
+		if slices.ContainsFunc(endsOf(c), func(ref merge.Ref) bool { return p.held[ref] }) {
 			c.State, c.Reason = journal.Waiting, "waits for one of its ends, which central would not take"
-			refused = append(refused, c)
+			p.refused = append(p.refused, c)
 		}
 	}
-	return refused, nil
+	return p.refused, nil
 }
 
-func (s *sender) predictBatch(ctx context.Context, w wave, roots []root) ([]journal.Change, error) {
-	v, err := s.look(ctx, roots)
-	if err != nil {
-		return nil, err
-	}
+// predict asks about the changes of one wave.
+func (s *sender) predict(ctx context.Context, w wave, v *view) ([]journal.Change, error) {
 	open := v.open(w.takes)
+	if len(open) == 0 {
+		return nil, nil
+	}
 	files, err := s.files.distinct(ctx, v, open)
 	if err != nil {
 		return nil, err

@@ -60,12 +60,12 @@ func (b *past) left(ctx context.Context, roots []root) (map[root]merge.Face, err
 	if err != nil {
 		return nil, wrongKey(err)
 	}
+	rows, err := rowsUnder(ctx, b.trip.journal, roots)
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range roots {
-		rows, err := b.trip.journal.ChangesUnder(ctx, r.String())
-		if err != nil {
-			return nil, err
-		}
-		if faces[r], err = b.asLeft(ctx, merge.Record{Loaded: faces[r]}, rows); err != nil {
+		if faces[r], err = b.asLeft(ctx, merge.Record{Loaded: faces[r]}, rows[r]); err != nil {
 			return nil, err
 		}
 	}

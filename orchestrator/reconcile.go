@@ -96,7 +96,13 @@ type outcome struct {
 
 // carryOut plans and then sends, or asks central what it would refuse.
 func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOptions) (outcome, error) {
-	if err := c.plan(ctx, k.options.Progress); err != nil {
+	s := &sender{comparison: c, progress: k.options.Progress, now: k.options.Now}
+	var look func(context.Context, *view) error
+	p := &prediction{sender: s}
+	if options.PlanOnly {
+		look = p.ask
+	}
+	if err := c.plan(ctx, k.options.Progress, look); err != nil {
 		return outcome{}, err
 	}
 	if err := writePlan(ctx, c.trip, c.decisions); err != nil {
@@ -116,9 +122,8 @@ func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOpti
 		}
 		return outcome{}, c.carryOutDecisions(ctx)
 	}
-	s := &sender{comparison: c, progress: k.options.Progress, now: k.options.Now}
 	if options.PlanOnly {
-		predicted, err := s.predict(ctx)
+		predicted, err := p.refusals(ctx)
 		return outcome{predicted: predicted}, err
 	}
 	if err := k.withinLimits(ctx, c, options.Allow); err != nil {
@@ -245,8 +250,8 @@ func wrongKey(err error) error {
 	return err
 }
 
-// plan looks at every candidate and files its changes.
-func (c *comparison) plan(ctx context.Context, progress Progress) error {
+// plan looks at every candidate and files its changes. each is called with every view; it may be nil.
+func (c *comparison) plan(ctx context.Context, progress Progress, each func(context.Context, *view) error) error {
 	roots, err := c.candidates(ctx, progress)
 	if err != nil {
 		return err
@@ -264,6 +269,11 @@ func (c *comparison) plan(ctx context.Context, progress Progress) error {
 			return err
 		}
 		c.numbers.note(v.loaded, v.local.faces)
+		if each != nil {
+			if err := each(ctx, v); err != nil {
+				return err
+			}
+		}
 		done += int64(len(batch))
 		progress.Count("records compared", done, int64(len(roots)))
 	}

@@ -322,8 +322,12 @@ func (s *sender) verify(ctx context.Context, before *view, objects []objectChang
 	}
 	v := &view{roots: before.roots, local: before.local, central: after, records: before.records}
 	err = s.trip.journal.Together(ctx, func() error {
+		rows, err := rowsUnder(ctx, s.trip.journal, before.roots)
+		if err != nil {
+			return err
+		}
 		for _, r := range before.roots {
-			if err := s.verifyRoot(ctx, before, v, r, objects, a); err != nil {
+			if err := s.verifyRoot(ctx, before, v, r, rows[r], objects, a); err != nil {
 				return err
 			}
 		}
@@ -336,17 +340,16 @@ func (s *sender) verify(ctx context.Context, before *view, objects []objectChang
 }
 
 // verifyRoot settles what was sent of one root.
-func (s *sender) verifyRoot(ctx context.Context, before, after *view, r root, objects []objectChanges, a *answer) error {
+func (s *sender) verifyRoot(ctx context.Context, before, after *view, r root, rows []journal.Change, objects []objectChanges, a *answer) error {
 	record := before.records[r]
 	record.Central = after.central.faces[r]
-	rows, err := s.trip.journal.ChangesUnder(ctx, r.String())
-	if err != nil {
-		return err
-	}
 	if err := s.settleWith(ctx, after, r, record, rows, a); err != nil {
 		return err
 	}
 	notes := overtaken(objectsOf(objects, r, before), before.central, after.central, r)
+	if len(notes) == 0 {
+		return nil
+	}
 	return s.trip.journal.Update(ctx, func(tx *journal.Tx) error {
 		for _, note := range notes {
 			if err := tx.Note(note, s.run); err != nil {

@@ -17,6 +17,8 @@ type database struct {
 	// together tells that a transaction is open, failed that something within it failed, so that none of it is kept.
 	together bool
 	failed   error
+	// hash is of the changes as they stand; empty when something was written since it was worked out.
+	hash string
 	// watch is told of every write, before and after it is on the disk; nil tells nobody.
 	watch func(written bool) error
 }
@@ -56,6 +58,10 @@ func (d *database) statement(ctx context.Context, query string) (*sql.Stmt, erro
 	return statement, err
 }
 
+// brief is the context of a statement, each of which is so short that it is not worth to be interrupted: for that the driver
+// would start a goroutine for every one. What has been stopped begins none.
+func brief(ctx context.Context) (context.Context, error) { return context.WithoutCancel(ctx), ctx.Err() }
+
 // ExecContext carries out a statement, by itself or within Together.
 func (d *database) ExecContext(ctx context.Context, query string, args ...any) (result sql.Result, err error) {
 	if d.together {
@@ -83,6 +89,11 @@ func (d *database) watched(commit func() error) error {
 }
 
 func (d *database) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	d.hash = ""
+	ctx, err := brief(ctx)
+	if err != nil {
+		return nil, err
+	}
 	statement, err := d.statement(ctx, query) //nolint:sqlclosecheck // kept for the next time; close closes it
 	if err != nil {
 		return nil, err
@@ -92,6 +103,10 @@ func (d *database) exec(ctx context.Context, query string, args ...any) (sql.Res
 
 // QueryContext carries out a query.
 func (d *database) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	ctx, err := brief(ctx)
+	if err != nil {
+		return nil, err
+	}
 	statement, err := d.statement(ctx, query) //nolint:sqlclosecheck // kept for the next time; close closes it
 	if err != nil {
 		return nil, err

@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"net/url"
 	"os"
 	"time"
@@ -77,6 +78,13 @@ type Change struct {
 	Content map[string]string
 	// Run is the run that last touched the row.
 	Run int
+}
+
+// Same tells whether another change is this one, and stands as it does. Numbers and verdicts do not count.
+func (c Change) Same(other Change) bool {
+	other.Verdict = c.Verdict
+	return c.Change == other.Change && c.Root == other.Root && c.State == other.State && c.Code == other.Code && c.Hint == other.Hint &&
+		c.Circumstance == other.Circumstance && c.Run == other.Run && maps.Equal(c.Content, other.Content)
 }
 
 // NoteKind says what a note in the journal is about.
@@ -291,9 +299,21 @@ func (j *Journal) ChangesOf(ctx context.Context, ref merge.Ref) ([]Change, error
 	return j.page(ctx, `SELECT `+changeColumns+` FROM change WHERE kind = ? AND uid = ? ORDER BY number`, ref.Kind, ref.UID)
 }
 
-// ChangesUnder returns the changes of one root.
-func (j *Journal) ChangesUnder(ctx context.Context, root string) ([]Change, error) {
-	return j.page(ctx, `SELECT `+changeColumns+` FROM change WHERE root = ? ORDER BY number`, root)
+// ChangesUnder returns the changes of some roots, by root; one of which there are none is not among them.
+func (j *Journal) ChangesUnder(ctx context.Context, roots ...string) (map[string][]Change, error) {
+	list, err := json.Marshal(roots)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the journal's changes: %w", err)
+	}
+	all, err := j.page(ctx, `SELECT `+changeColumns+` FROM change WHERE root IN (SELECT value FROM json_each(?)) ORDER BY number`, string(list))
+	if err != nil {
+		return nil, err
+	}
+	changes := make(map[string][]Change, len(roots))
+	for _, c := range all {
+		changes[c.Root] = append(changes[c.Root], c)
+	}
+	return changes, nil
 }
 
 // Roots returns the roots of all changes, each once, in the order of their first change.
@@ -359,14 +379,29 @@ func (j *Journal) Notes(ctx context.Context, kind NoteKind) ([]Note, error) {
 	return notes, rows.Err()
 }
 
-// Hash is the SHA-256 of every change and how it stands, in hexadecimal.
+// Hash is the SHA-256 of every change and how it stands, in hexadecimal. It is worked out anew only when something was
+// written since.
 func (j *Journal) Hash(ctx context.Context) (string, error) {
-	h := sha256.New()
-	for c, err := range j.Changes(ctx) {
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(h, "%d %q %q %q %q %q %q %q %q\n", c.Number, c.Ref.Kind, c.UID, c.Field, c.Verb, c.Base, c.Local, c.Central, c.State)
+	if j.db.hash != "" {
+		return j.db.hash, nil
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	rows, err := j.db.QueryContext(ctx, `SELECT number, kind, uid, field, verb, base, local, central, state FROM change ORDER BY number`)
+	if err != nil {
+		return "", fmt.Errorf("cannot read the journal's changes: %w", err)
+	}
+	defer rows.Close()
+	h := sha256.New()
+	for rows.Next() {
+		var number int
+		var text [8]string
+		if err := rows.Scan(&number, &text[0], &text[1], &text[2], &text[3], &text[4], &text[5], &text[6], &text[7]); err != nil {
+			return "", fmt.Errorf("cannot read the journal's changes: %w", err)
+		}
+		fmt.Fprintf(h, "%d %q %q %q %q %q %q %q %q\n", number, text[0], text[1], text[2], text[3], text[4], text[5], text[6], text[7])
+	}
+	if err := rows.Err(); err != nil {
+		return "", fmt.Errorf("cannot read the journal's changes: %w", err)
+	}
+	j.db.hash = hex.EncodeToString(h.Sum(nil))
+	return j.db.hash, nil
 }
