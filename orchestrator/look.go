@@ -62,59 +62,6 @@ func (v *view) open(wanted func(journal.Change) bool) []journal.Change {
 	return open
 }
 
-// look puts the four faces of the roots side by side, settles what an earlier run or batch sent, compares, and
-// writes every change with its verdict to the journal.
-func (c *comparison) look(ctx context.Context, roots []root) (*view, error) {
-	taken, err := c.taken.faces(ctx, roots)
-	if err != nil {
-		return nil, err
-	}
-	loaded, err := c.loaded.faces(ctx, roots)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := rowsUnder(ctx, c.trip.journal, roots)
-	if err != nil {
-		return nil, err
-	}
-	expectedLocal, expectedCentral, err := c.expected(ctx, roots, taken, loaded, rows)
-	if err != nil {
-		return nil, err
-	}
-	v := &view{roots: roots, records: map[root]merge.Record{}, loaded: loaded, changes: map[root][]journal.Change{}}
-	if v.local, err = read(ctx, c.local, roots, expectedLocal, nil); err != nil {
-		return nil, atServer(ctx, Local, c.local.BaseURL(), err)
-	}
-	if v.central, err = read(ctx, c.central, roots, expectedCentral, v.local.faces); err != nil {
-		return nil, atServer(ctx, Central, c.central.BaseURL(), err)
-	}
-	for _, r := range roots {
-		v.records[r] = merge.Record{Taken: taken[r], Loaded: loaded[r], Local: v.local.faces[r], Central: v.central.faces[r]}
-	}
-	return v, c.trip.journal.Together(ctx, func() error { return c.judgeAll(ctx, v, rows) })
-}
-
-// expected are the objects that either server held before. What only a base knows is asked for too: a deletion that is not
-// home is proven by that alone, once the kit has purged what was deleted there.
-func (c *comparison) expected(ctx context.Context, roots []root, taken, loaded map[root]merge.Face, rows map[root][]journal.Change) (local, central expectation, err error) {
-	filed := map[root]merge.Record{}
-	for _, r := range roots {
-		if len(rows[r]) > 0 {
-			filed[r] = merge.Record{Taken: taken[r], Loaded: loaded[r]}
-		}
-	}
-	bases, err := c.basesOf(ctx, filed, rows)
-	local, central = expectation{}, expectation{}
-	for _, r := range roots {
-		known := merge.Record{Taken: taken[r], Loaded: loaded[r]}
-		if len(rows[r]) > 0 {
-			known = merge.Overlay(known, bases.of(r, known, rows[r]))
-		}
-		local[r], central[r] = known.Loaded.Objects, known.Taken.Objects
-	}
-	return local, central, err
-}
-
 // rowsUnder reads the journal's changes of some roots at once.
 func rowsUnder(ctx context.Context, j *journal.Journal, roots []root) (map[root][]journal.Change, error) {
 	names := make([]string, len(roots))

@@ -263,8 +263,7 @@ func (c *comparison) plan(ctx context.Context, progress Progress, each func(cont
 	if c.numbers, err = newNumberProof(c.trip); err != nil {
 		return err
 	}
-	for batch := range slices.Chunk(roots, batchRoots) {
-		v, err := c.look(ctx, batch)
+	for v, err := range c.looks(ctx, roots) {
 		if err != nil {
 			return err
 		}
@@ -274,7 +273,7 @@ func (c *comparison) plan(ctx context.Context, progress Progress, each func(cont
 				return err
 			}
 		}
-		done += int64(len(batch))
+		done += int64(len(v.roots))
 		progress.Count("records compared", done, int64(len(roots)))
 	}
 	return nil

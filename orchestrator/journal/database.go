@@ -60,7 +60,9 @@ func (d *database) statement(ctx context.Context, query string) (*sql.Stmt, erro
 
 // brief is the context of a statement, each of which is so short that it is not worth to be interrupted: for that the driver
 // would start a goroutine for every one. What has been stopped begins none.
-func brief(ctx context.Context) (context.Context, error) { return context.WithoutCancel(ctx), ctx.Err() }
+func brief(ctx context.Context) (context.Context, error) {
+	return context.WithoutCancel(ctx), ctx.Err()
+}
 
 // ExecContext carries out a statement, by itself or within Together.
 func (d *database) ExecContext(ctx context.Context, query string, args ...any) (result sql.Result, err error) {
