@@ -53,6 +53,10 @@ func (c *comparison) byTransaction(ctx context.Context, progress Progress) (map[
 	case !mark.Settled:
 		return nil, &dhis2db.CompareAllError{Reason: "it was not looked into when the kit had been loaded"}
 	}
+	progress.Step("reading the snapshot")
+	if err := c.loaded.readPlaces(ctx); err != nil {
+		return nil, err
+	}
 	progress.Step("looking for changes in the kit's database")
 	written := map[root]bool{} // and whether it is in the scope
 	present, err := c.loaded.file.write(ctx, presentIndex)
@@ -98,10 +102,18 @@ func (c *comparison) byTransaction(ctx context.Context, progress Progress) (map[
 	return found, err
 }
 
-// byComparison streams what local holds of the scope and compares digests with the loaded face. What is loaded
-// and no longer listed is a candidate too; whether it is deleted only a lookup by its id can tell.
+// byComparison streams what local holds of the scope and compares digests with the loaded face, which is digested while the
+// first of it is on its way. What is loaded and no longer listed is a candidate too; whether it is deleted only a lookup by
+// its id can tell.
 func (c *comparison) byComparison(ctx context.Context, progress Progress) (map[root]bool, error) {
 	progress.Step("reading what the kit holds")
+	ctx, cancel := context.WithCancel(ctx)
+	listed := c.listed(ctx)
+	defer func() {
+		cancel()
+		for range listed { // until it has ended
+		}
+	}()
 	if err := c.loaded.digest(ctx); err != nil {
 		return nil, err
 	}
@@ -109,20 +121,21 @@ func (c *comparison) byComparison(ctx context.Context, progress Progress) (map[r
 	if err != nil {
 		return nil, err
 	}
-	listing := snapshot.Listing{Client: c.local, Scope: c.scope}
 	var read int64
-	for object, err := range listing.All(ctx) {
-		if err != nil {
-			return nil, w.abandon(atServer(ctx, Local, c.local.BaseURL(), err))
+	for p := range listed {
+		if p.err != nil {
+			return nil, w.abandon(atServer(ctx, Local, c.local.BaseURL(), p.err))
 		}
 		read++
 		progress.Count("objects read", read, c.loaded.entries)
-		p := foundPiece(c.localForm, object)
-		if err := w.add(ctx, p.key(), 0, digest(p)); err != nil {
+		if err := w.add(ctx, p.key, 0, p.content); err != nil {
 			return nil, w.abandon(err)
 		}
 	}
-	now := &index{file: c.loaded.file, name: nowIndex}
+	if err := ctx.Err(); err != nil {
+		return nil, w.abandon(err)
+	}
+	now := &index{file: c.loaded.file, name: nowIndex, read: true}
 	if now.entries, err = w.finish(ctx); err != nil {
 		return nil, err
 	}
@@ -133,4 +146,36 @@ func (c *comparison) byComparison(ctx context.Context, progress Progress) (map[r
 	}
 	err = errors.Join(now.against(ctx, c.loaded, differs), c.loaded.against(ctx, now, differs))
 	return found, err
+}
+
+// listedPiece is a piece of what the kit holds now, as far as it is compared, or why there are no more.
+type listedPiece struct {
+	key     pieceKey
+	content [16]byte
+	err     error
+}
+
+// listed reads what the kit holds of the scope, some way ahead of whoever receives it. It ends early when the context does.
+func (c *comparison) listed(ctx context.Context) <-chan listedPiece {
+	pieces := make(chan listedPiece, 2000)
+	go func() {
+		defer close(pieces)
+		listing := snapshot.Listing{Client: c.local, Scope: c.scope}
+		for object, err := range listing.All(ctx) {
+			next := listedPiece{err: err}
+			if err == nil {
+				p := foundPiece(c.localForm, object)
+				next.key, next.content = p.key(), digest(p)
+			}
+			select {
+			case pieces <- next:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return pieces
 }

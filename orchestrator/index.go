@@ -38,7 +38,8 @@ type index struct {
 	file     *indexFile
 	// name is the index's in the file.
 	name string
-	// entries is how many pieces there are of different keys.
+	// read tells that the places of the records are known; entries is how many pieces there are of different keys.
+	read    bool
 	entries int64
 	// canonical makes pieces of its records; cursor is where reading them stands.
 	canonical snapshot.Canonical
@@ -65,14 +66,13 @@ func (t *trip) readIndex(ctx context.Context, name string, s *snapshot.Snapshot,
 	return x, x.digest(ctx)
 }
 
-// readPlaces reads where each record of a face lies, and no digests: until digest is called, the index cannot be compared
-// with another. It is some ten times as quick.
-func (t *trip) readPlaces(ctx context.Context, name string, s *snapshot.Snapshot, face snapshot.Face, canonical snapshot.Canonical) (*index, error) {
-	x, err := t.newIndex(name, s, face, canonical)
-	if err != nil {
-		return nil, err
+// readPlaces reads where each record of the face lies, and no digests: until digest is called, the index cannot be compared
+// with another. It is some ten times as quick. What is read already is not read again.
+func (x *index) readPlaces(ctx context.Context) error {
+	if x.read {
+		return nil
 	}
-	return x, x.fill(ctx, func(part snapshot.Part, line []byte, add func(pieceKey, [16]byte) error) error {
+	return x.fill(ctx, func(part snapshot.Part, line []byte, add func(pieceKey, [16]byte) error) error {
 		if key, ok := keyOf(part, line); ok {
 			return add(key, [16]byte{})
 		}
@@ -89,6 +89,7 @@ func (t *trip) readPlaces(ctx context.Context, name string, s *snapshot.Snapshot
 	})
 }
 
+// newIndex is an index of a face that has not been read yet.
 func (t *trip) newIndex(name string, s *snapshot.Snapshot, face snapshot.Face, canonical snapshot.Canonical) (*index, error) {
 	x := &index{snapshot: s, face: face, name: name, canonical: canonical}
 	if info := s.Manifest().Faces[face]; info != nil {
@@ -138,6 +139,7 @@ func (x *index) fill(ctx context.Context, each func(part snapshot.Part, line []b
 		}
 	}
 	x.entries, err = w.finish(ctx)
+	x.read = err == nil
 	return err
 }
 
@@ -189,6 +191,9 @@ func (x *index) against(ctx context.Context, other *index, f func(difference) er
 
 // has tells whether the index holds anything of a root.
 func (x *index) has(ctx context.Context, r root) (bool, error) {
+	if err := x.readPlaces(ctx); err != nil {
+		return false, err
+	}
 	found := false
 	err := x.file.places(ctx, x.name, []root{r}, func(root, place, place) error {
 		found = true
@@ -199,6 +204,9 @@ func (x *index) has(ctx context.Context, r root) (bool, error) {
 
 // inOrder puts roots in the snapshot's order, in which faces reads it once; those that it does not have come last.
 func (x *index) inOrder(ctx context.Context, roots []root) error {
+	if err := x.readPlaces(ctx); err != nil {
+		return err
+	}
 	at := make(map[root]place, len(roots))
 	for _, r := range roots {
 		at[r] = placeOf(len(x.parts), 0)
@@ -218,6 +226,9 @@ func (x *index) faces(ctx context.Context, roots []root) (map[root]merge.Face, e
 	faces := make(map[root]merge.Face, len(roots))
 	for _, r := range roots {
 		faces[r] = merge.Face{Objects: map[merge.Ref]merge.Object{}, Deleted: map[merge.Ref]bool{}}
+	}
+	if err := x.readPlaces(ctx); err != nil {
+		return nil, err
 	}
 	wanted := map[int][]lines{}
 	err := x.file.places(ctx, x.name, roots, func(_ root, first, last place) error {

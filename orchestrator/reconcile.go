@@ -96,7 +96,7 @@ type outcome struct {
 
 // carryOut plans and then sends, or asks central what it would refuse.
 func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOptions) (outcome, error) {
-	s := &sender{comparison: c, progress: k.options.Progress, now: k.options.Now}
+	s := &sender{comparison: c, progress: k.options.Progress, now: k.options.Now, size: newBatchSize()}
 	var look func(context.Context, *view) error
 	p := &prediction{sender: s}
 	if options.PlanOnly {
@@ -185,7 +185,6 @@ func (k *Kit) compareTrip(ctx context.Context, t *trip, options ReconcileOptions
 }
 
 func (k *Kit) newComparison(ctx context.Context, t *trip, s *snapshot.Snapshot, central, local *dhis2api.Client) (*comparison, error) {
-	k.options.Progress.Step("reading the snapshot")
 	c := &comparison{
 		trip: t, scope: s.Scope(), central: central, local: local, openDatabase: k.openDatabase,
 		centralForm: snapshot.Canonical{Zone: central.Zone()},
@@ -196,13 +195,11 @@ func (k *Kit) newComparison(ctx context.Context, t *trip, s *snapshot.Snapshot, 
 	c.files = &files{comparison: c, standing: map[string]*fileStanding{}, programs: map[string]string{}}
 	c.circumstances = &circumstances{central: central, files: c.files}
 	var err error
-	if c.taken, err = t.readPlaces(ctx, takenIndex, s, snapshot.Taken, c.centralForm); err != nil {
-		return nil, wrongKey(err)
+	if c.taken, err = t.newIndex(takenIndex, s, snapshot.Taken, c.centralForm); err != nil {
+		return nil, err
 	}
-	if c.loaded, err = t.readPlaces(ctx, loadedIndex, s, snapshot.Loaded, c.localForm); err != nil {
-		return nil, wrongKey(err)
-	}
-	return c, nil
+	c.loaded, err = t.newIndex(loadedIndex, s, snapshot.Loaded, c.localForm)
+	return c, err
 }
 
 // rulesOf are the rules that a scope sets: what central marked skipSynchronization never travels.
