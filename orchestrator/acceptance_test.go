@@ -712,3 +712,21 @@ func (w *world) crowd(people int) {
 		}
 	}
 }
+
+// crowdChanges changes on the kit every tracked entity of a crowd, its enrollment and its two events, a field of each.
+func (w *world) crowdChanges(people int) {
+	w.t.Helper()
+	var payload dhis2api.TrackerPayload
+	for i := range people {
+		name := fmt.Sprintf("person %d", i)
+		p := w.patient(name, map[string]string{"nationalID": fmt.Sprintf("N-%d", i), "phone": fmt.Sprintf("7%07d", i)})
+		p.Enrollments[0].FollowUp = true
+		p.Enrollments[0].Events[0].DataValues[0].Value = "70.5"
+		p.Enrollments[0].Events = append(p.Enrollments[0].Events, w.visit(name, "second visit", "71.5"))
+		payload.TrackedEntities = append(payload.TrackedEntities, p)
+		if len(payload.TrackedEntities) == 500 || i == people-1 {
+			w.send(w.local, payload, "")
+			payload = dhis2api.TrackerPayload{}
+		}
+	}
+}

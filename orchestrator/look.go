@@ -407,9 +407,14 @@ func (c *comparison) place(ctx context.Context, v *view, r root, after *journal.
 		if !again || before.State != journal.Refused || before.Local != after.Local || before.Verb != after.Verb || sentValue(before) != sentValue(*after) {
 			return nil
 		}
-		now, _, err := c.circumstances.of(ctx, v, r, *after)
-		if err != nil {
-			return err
+		now := askedAgain
+		if before.Circumstance != askedAgain {
+			var err error
+			if now, _, err = c.circumstances.of(ctx, v, r, *after); err != nil {
+				return err
+			}
+		} else if before.Run != c.run {
+			return nil
 		}
 		if now == before.Circumstance {
 			after.State, after.Code, after.Reason, after.Hint, after.Circumstance = before.State, before.Code, before.Reason, before.Hint, before.Circumstance

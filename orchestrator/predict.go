@@ -2,7 +2,7 @@ package orchestrator
 
 import (
 	"context"
-	"errors"
+	"maps"
 	"slices"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
@@ -60,19 +60,19 @@ func (p *prediction) refusals(ctx context.Context) ([]journal.Change, error) {
 }
 
 // predict asks about the changes of one wave.
-func (s *sender) predict(ctx context.Context, w wave, v *view) ([]journal.Change, error) {
+func (p *prediction) predict(ctx context.Context, w wave, v *view) ([]journal.Change, error) {
 	open := v.open(w.takes)
 	if len(open) == 0 {
 		return nil, nil
 	}
-	files, err := s.files.distinct(ctx, v, open)
+	files, err := p.files.distinct(ctx, v, open)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.files.assess(ctx, files); err != nil {
+	if err := p.files.assess(ctx, files); err != nil {
 		return nil, err
 	}
-	open, held, err := s.files.withhold(ctx, v, open)
+	open, held, err := p.files.withhold(ctx, v, open)
 	if err != nil {
 		return nil, err
 	}
@@ -80,25 +80,9 @@ func (s *sender) predict(ctx context.Context, w wave, v *view) ([]journal.Change
 	if len(open) == 0 {
 		return withHeldFiles(refused, held), nil
 	}
-	objects := byObject(open)
-	payload := deletions(objects)
-	if w.trial != dhis2api.ImportStrategyDelete {
-		payload = upserts(objects, v.local, v.central)
-	}
-	options := s.importOptions(w.trial)
-	options.DryRun = true
-	answered, err := s.central.Import(ctx, payload, options)
-	var a *answer
-	var unknown *dhis2api.UnknownOutcomeError
-	switch {
-	case refusedWhole(err):
-		a = refusedAll(objects, err)
-	case errors.As(err, &unknown):
-		return nil, &ServerError{Side: Central, URL: s.central.BaseURL(), Err: err}
-	case err != nil:
-		return nil, atServer(ctx, Central, s.central.BaseURL(), err)
-	default:
-		a = answerOf(answered, objects)
+	a, err := p.trial(ctx, w, v, byObject(open))
+	if err != nil {
+		return nil, err
 	}
 	for _, c := range open {
 		no, named := a.refusals[c.Ref]
@@ -113,6 +97,60 @@ func (s *sender) predict(ctx context.Context, w wave, v *view) ([]journal.Change
 		refused = append(refused, c)
 	}
 	return withHeldFiles(refused, held), nil
+}
+
+// trial asks about some objects, in halves where central gives no answer about all of them. What it gives none about alone, one
+// root's objects, is left open; where it gives none at all, that ends the run.
+func (p *prediction) trial(ctx context.Context, w wave, v *view, objects []objectChanges) (*answer, error) {
+	payload := deletions(objects)
+	if w.trial != dhis2api.ImportStrategyDelete {
+		payload = upserts(objects, v.local, v.central)
+	}
+	options := p.importOptions(w.trial)
+	options.DryRun = true
+	report, err := p.central.Import(ctx, payload, options)
+	switch {
+	case err == nil:
+		p.answered++
+		return answerOf(report, objects), nil
+	case ctx.Err() != nil || !brokeOff(err) && !refusedWhole(err):
+		return nil, atServer(ctx, Central, p.central.BaseURL(), err)
+	}
+	first, second, splitErr := halves(objects)
+	switch {
+	case splitErr != nil:
+		return nil, splitErr
+	case first.only == nil:
+		return p.trials(ctx, w, v, objects, first, second)
+	case refusedWhole(err):
+		return refusedAll(objects, err), nil
+	case p.answered == 0:
+		return nil, &ServerError{Side: Central, URL: p.central.BaseURL(), Err: err}
+	}
+	return &answer{}, nil
+}
+
+// trials asks about two parts of the objects.
+func (p *prediction) trials(ctx context.Context, w wave, v *view, objects []objectChanges, parts ...part) (*answer, error) {
+	both := &answer{refusals: map[merge.Ref]refusal{}}
+	for _, half := range parts {
+		names := map[string]bool{}
+		for _, r := range half.roots {
+			names[r.String()] = true
+		}
+		var some []objectChanges
+		for _, o := range objects {
+			if names[o.changes[0].Root] {
+				some = append(some, o)
+			}
+		}
+		a, err := p.trial(ctx, w, v, some)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(both.refusals, a.refusals)
+	}
+	return both, nil
 }
 
 // withHeldFiles adds the values that would be held because of their files, but those of objects that are refused.

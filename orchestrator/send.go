@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -14,13 +13,11 @@ import (
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
 )
 
-// batchRoots is how many roots are looked at and sent together. A person is some five objects, and two hundred
-// of them is where a server's import stops getting faster (DHIS2 2.42).
+// batchRoots is how many roots are looked at together.
 const batchRoots = 100
 
-// maxTries is how often a batch whose outcome stays unknown is sent before the run gives up and leaves it to
-// the next one.
-const maxTries = 3
+// mostRoots is how many roots are sent together at most. How many objects that may be says batchSize.
+const mostRoots = 2 * batchRoots
 
 // sender carries open changes to central, batch by batch: looked at afresh, noted in the journal, sent, read
 // back, settled.
@@ -31,6 +28,17 @@ type sender struct {
 	// sent counts the objects sent in this run, done and total the roots.
 	sent        int
 	done, total int64
+	// size is how much goes in one request.
+	size batchSize
+	// answered counts the requests that central answered in this run.
+	answered int
+	// suspects are the objects that central breaks off on. aside are these, and what cannot go without them; true where it is
+	// a creation.
+	suspects []suspect
+	aside    map[merge.Ref]bool
+	// resolving is the one that is sent once more, lone tells that it is the only one; nil while the others are sent.
+	resolving *suspect
+	lone      bool
 }
 
 // wave is one kind of request: which changes go in it, and how they are sent.
@@ -70,8 +78,20 @@ func (s *sender) waves() []wave {
 	}
 }
 
-// send carries everything that is open.
+// send carries everything that is open. What central broke off on is sent once more when the rest is home, and after it what
+// waited for it.
 func (s *sender) send(ctx context.Context) error {
+	for {
+		if err := s.sendWaves(ctx); err != nil || len(s.suspects) == 0 {
+			return err
+		}
+		if err := s.resolve(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *sender) sendWaves(ctx context.Context) error {
 	for _, w := range s.waves() {
 		roots, err := s.openRoots(ctx, w)
 		if err != nil {
@@ -81,8 +101,10 @@ func (s *sender) send(ctx context.Context) error {
 		if len(roots) > 0 {
 			s.progress.Step("sending " + w.name)
 		}
-		for batch := range slices.Chunk(roots, batchRoots) {
-			if err := s.sendBatch(ctx, w, batch); err != nil {
+		for len(roots) > 0 {
+			batch := s.batch(roots)
+			roots = roots[len(batch):]
+			if err := s.sendPart(ctx, w, part{roots: rootsOf(batch)}); err != nil {
 				return err
 			}
 			s.done += int64(len(batch))
@@ -92,20 +114,51 @@ func (s *sender) send(ctx context.Context) error {
 	return nil
 }
 
+// openRoot is a root that has something to send, and of how many objects.
+type openRoot struct {
+	root    root
+	objects int
+}
+
+func rootsOf(open []openRoot) []root {
+	roots := make([]root, len(open))
+	for i, o := range open {
+		roots[i] = o.root
+	}
+	return roots
+}
+
+// batch takes of the roots, which are some, as many as go in one request, one at least.
+func (s *sender) batch(roots []openRoot) []openRoot {
+	objects := roots[0].objects
+	for n := 1; ; n++ {
+		if n == len(roots) || n == mostRoots || objects+roots[n].objects > s.size.objects() {
+			return roots[:n]
+		}
+		objects += roots[n].objects
+	}
+}
+
 // openRoots lists the roots that have something to send in a wave.
-func (s *sender) openRoots(ctx context.Context, w wave) ([]root, error) {
-	var roots []root
-	known := map[root]bool{}
+func (s *sender) openRoots(ctx context.Context, w wave) ([]openRoot, error) {
+	var roots []openRoot
+	at := map[root]int{}
+	counted := map[merge.Ref]bool{}
 	add := func(c journal.Change) error {
-		if !w.takes(c) {
+		if !w.takes(c) || counted[c.Ref] {
 			return nil
 		}
+		counted[c.Ref] = true
 		r, err := parseRoot(c.Root)
-		if err == nil && !known[r] {
-			known[r] = true
-			roots = append(roots, r)
+		if err != nil {
+			return err
 		}
-		return err
+		if _, known := at[r]; !known {
+			at[r] = len(roots)
+			roots = append(roots, openRoot{root: r})
+		}
+		roots[at[r]].objects++
+		return nil
 	}
 	for c, err := range s.trip.journal.Changes(ctx, journal.Open) {
 		if err := errors.Join(err, add(c)); err != nil {
@@ -120,67 +173,16 @@ func (s *sender) openRoots(ctx context.Context, w wave) ([]root, error) {
 	return roots, nil
 }
 
-// sendBatch sends what is open of the roots in one request. An unknown outcome is looked at, and what did not
-// arrive is sent again. A request that central refuses as a whole is halved until the root that spoils it is
-// alone.
-func (s *sender) sendBatch(ctx context.Context, w wave, roots []root) error {
-	for try := 1; ; try++ {
-		v, open, held, err := s.lookWithFiles(ctx, w, roots)
-		if err != nil {
-			return err
-		}
-		if len(open) == 0 {
-			return s.files.hold(ctx, v, held)
-		}
-		objects := byObject(open)
-		if err := s.markSent(ctx, v, open); err != nil {
-			return err
-		}
-		batch, err := s.trip.journal.BeginBatch(ctx, s.run, w.name, len(objects), s.now())
-		if err != nil {
-			return err
-		}
-		s.sent += len(objects)
-		a, err := w.carry(ctx, v, objects)
-		said := "answered"
-		if err != nil {
-			said = err.Error()
-		}
-		if noteErr := s.trip.journal.EndBatch(ctx, batch, said, s.now()); noteErr != nil {
-			return errors.Join(err, noteErr)
-		}
-		var unknown *dhis2api.UnknownOutcomeError
-		switch {
-		case err == nil:
-			return s.verify(ctx, v, objects, held, a)
-		case errors.As(err, &unknown) && try < maxTries:
-			continue // the next look settles what arrived and opens what did not
-		case refusedWhole(err) && len(roots) > 1:
-			middle := len(roots) / 2
-			if err := s.sendBatch(ctx, w, roots[:middle]); err != nil {
-				return err
-			}
-			return s.sendBatch(ctx, w, roots[middle:])
-		case refusedWhole(err):
-			return s.verify(ctx, v, objects, held, refusedAll(objects, err))
-		}
-		if unknown != nil && ctx.Err() == nil {
-			return &ServerError{Side: Central, URL: s.central.BaseURL(), Err: err, Advice: "run reconcile again: it looks at what arrived before it sends anything"}
-		}
-		return atServer(ctx, Central, s.central.BaseURL(), err)
-	}
-}
-
 // lookWithFiles looks at the roots and brings the files home that their open changes name. Where it brought any it
 // looks again, for that may have taken long: what is sent is made of what central held just before. Values whose files
 // cannot go are held, and not among the open changes.
-func (s *sender) lookWithFiles(ctx context.Context, w wave, roots []root) (*view, []journal.Change, []heldFile, error) {
+func (s *sender) lookWithFiles(ctx context.Context, w wave, p part) (*view, []journal.Change, []heldFile, error) {
 	for {
-		v, err := s.look(ctx, roots)
+		v, err := s.look(ctx, p.roots)
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		open, err := s.withoutWaiting(ctx, v.open(w.takes))
+		open, err := s.withoutWaiting(ctx, s.withoutAside(p.of(v.open(w.takes))))
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -195,40 +197,6 @@ func (s *sender) lookWithFiles(ctx context.Context, w wave, roots []root) (*view
 		open, held, err := s.files.withhold(ctx, v, open)
 		return v, open, held, err
 	}
-}
-
-// refusedWhole tells whether central read the request and would have none of it, without an answer object by
-// object.
-func refusedWhole(err error) bool {
-	var status *dhis2api.StatusError
-	if !errors.As(err, &status) {
-		return false
-	}
-	switch status.Status {
-	case http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity, http.StatusNotFound:
-		return true
-	}
-	return false
-}
-
-func refusedAll(objects []objectChanges, err error) *answer {
-	a := &answer{refusals: map[merge.Ref]refusal{}}
-	code := "HTTP"
-	var status *dhis2api.StatusError
-	if errors.As(err, &status) {
-		code = fmt.Sprintf("HTTP %d", status.Status)
-		if status.ErrorCode != "" {
-			code = status.ErrorCode
-		}
-	}
-	reason, hint := dhis2api.Explain(code, nil)
-	if reason == "" {
-		reason = err.Error()
-	}
-	for _, o := range objects {
-		a.refusals[o.ref] = refusal{state: journal.Refused, code: code, reason: reason, hint: hint}
-	}
-	return a
 }
 
 // withoutWaiting holds back what depends on something held: an object below one that central refused, a

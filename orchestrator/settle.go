@@ -14,6 +14,8 @@ type refusal struct {
 	// state is journal.Refused, or journal.Waiting where only something else that it depends on was refused.
 	state              journal.State
 	code, reason, hint string
+	// circumstance is what the answer depended on; empty where that is still to be found out.
+	circumstance string
 }
 
 // answer is what central said to a request, object by object. A nil answer is an unknown outcome: the cut
@@ -144,7 +146,7 @@ func (c *comparison) end(ctx context.Context, v *view, r root, record merge.Reco
 	}
 	no := a.refused(row.Ref, row.Parent)
 	row.State, row.Code, row.Reason, row.Hint = no.state, no.code, no.reason, no.hint
-	if row.State != journal.Refused || v == nil {
+	if row.Circumstance = no.circumstance; row.State != journal.Refused || v == nil || no.circumstance != "" {
 		return nil, nil
 	}
 	circumstance, holders, err := c.circumstances.of(ctx, v, r, *row)
