@@ -28,6 +28,8 @@ type holding struct {
 	faces map[root]merge.Face
 	// ties are the relationships as the other server holds them.
 	ties map[root]merge.Face
+	// expected is what is looked up by its id where no list shows it.
+	expected expectation
 }
 
 // expectation is what a server is asked about beyond what it lists: objects that it, or the other one, held
@@ -49,6 +51,7 @@ func read(ctx context.Context, server *dhis2api.Client, roots []root, expected e
 		completions:   map[string]*dhis2api.Completion{},
 		faces:         map[root]merge.Face{},
 		ties:          ties,
+		expected:      expected,
 	}
 	byKind := map[rootKind][]root{}
 	for _, r := range roots {
@@ -203,81 +206,6 @@ func (h *holding) readEvents(ctx context.Context, roots []root) error {
 		}
 	}
 	return nil
-}
-
-// readRelationships looks each relationship up by its id. Where it is not there, those of its first end are
-// read too: the same tie may have been made at this server under another id (E4018).
-func (h *holding) readRelationships(ctx context.Context, roots []root) error {
-	for _, r := range roots {
-		ref := merge.Ref{Kind: merge.Relationship, UID: r.uid}
-		found, err := h.server.Relationship(ctx, r.uid, dhis2api.Lookup{})
-		switch {
-		case err == nil:
-			h.addRelationship(r, found)
-			continue
-		case forbidden(err):
-			h.unreadable(r, ref, err)
-			continue
-		case !dhis2api.NotFound(err):
-			return err
-		}
-		tie := h.ties[r].Objects[ref]
-		end, _ := parseEnd(tie.Fields[merge.FieldFrom])
-		query, ok := endOf(end)
-		if !ok {
-			continue
-		}
-		for other, err := range h.server.Relationships(ctx, query) {
-			if dhis2api.NotFound(err) || forbidden(err) {
-				break
-			}
-			if err != nil {
-				return err
-			}
-			if h.twins(tie, other) {
-				h.addRelationship(r, other)
-			}
-		}
-		if err := h.lookAtEnds(ctx, r, tie); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// lookAtEnds notes which tracked entities at the ends of a relationship are deleted.
-func (h *holding) lookAtEnds(ctx context.Context, r root, tie merge.Object) error {
-	var uids []string
-	for _, field := range []string{merge.FieldFrom, merge.FieldTo} {
-		if end, ok := parseEnd(tie.Fields[field]); ok && end.Kind == merge.TrackedEntity {
-			uids = append(uids, end.UID)
-		}
-	}
-	if len(uids) == 0 {
-		return nil
-	}
-	for person, err := range h.server.TrackedEntitiesByID(ctx, uids, dhis2api.Lookup{Fields: "trackedEntity,deleted", IncludeDeleted: true}) {
-		if err != nil {
-			return err
-		}
-		if person.Deleted {
-			h.faces[r].Deleted[merge.Ref{Kind: merge.TrackedEntity, UID: person.TrackedEntity}] = true
-		}
-	}
-	return nil
-}
-
-// twins tells whether a relationship is the same tie as the other server's. Any other one of the same end is a record of
-// its own.
-func (h *holding) twins(tie merge.Object, relationship *dhis2api.Relationship) bool {
-	face := merge.Face{Objects: map[merge.Ref]merge.Object{}}
-	h.canonical.AddRelationship(&face, relationship)
-	return merge.Twins(tie, face.Objects[merge.Ref{Kind: merge.Relationship, UID: relationship.Relationship}])
-}
-
-func (h *holding) addRelationship(r root, relationship *dhis2api.Relationship) {
-	h.relationships[relationship.Relationship] = relationship
-	h.add(r, func(face *merge.Face) { h.canonical.AddRelationship(face, relationship) })
 }
 
 // readForms reads each form's values and completions, those removed included.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -283,6 +284,18 @@ func (s *sender) verify(ctx context.Context, before *view, objects []objectChang
 	expected := expectation{}
 	for r, record := range before.records {
 		expected[r] = record.Taken.Objects
+	}
+	for _, o := range objects {
+		if o.ref.Kind != merge.Relationship || o.verb != merge.Create {
+			continue
+		}
+		// What is not shown in a list, though central said that it took it, is asked for by its id.
+		r := root{kind: rootRelationship, uid: o.ref.UID}
+		expected[r] = maps.Clone(expected[r])
+		if expected[r] == nil {
+			expected[r] = map[merge.Ref]merge.Object{}
+		}
+		expected[r][o.ref] = merge.Object{Ref: o.ref}
 	}
 	after, err := read(ctx, s.central, before.roots, expected, before.local.faces)
 	if err != nil {
