@@ -35,6 +35,23 @@ const (
 		"relationships[" + RelationshipFields + "],enrollments[" + EnrollmentFields + "]"
 )
 
+// Field lists for what records say, without who wrote it and when: for a look at whether they are as they should be.
+const (
+	noteContentFields = "notes[note,value]"
+
+	EventContentFields = "event,program,programStage,enrollment,trackedEntity,orgUnit,status,occurredAt,scheduledAt," +
+		"completedAt,followUp,deleted,attributeOptionCombo,assignedUser,geometry," +
+		"dataValues[dataElement,value]," + noteContentFields + ",relationships[" + RelationshipFields + "]"
+
+	EnrollmentContentFields = "enrollment,trackedEntity,program,orgUnit,status,enrolledAt,occurredAt,completedAt," +
+		"followUp,deleted,attributeOptionCombo,geometry," + noteContentFields +
+		",relationships[" + RelationshipFields + "],events[" + EventContentFields + "]"
+
+	TrackedEntityContentFields = "trackedEntity,trackedEntityType,orgUnit,inactive,deleted,potentialDuplicate,geometry," +
+		"attributes[attribute,value],programOwners[program,orgUnit,trackedEntity]," +
+		"relationships[" + RelationshipFields + "],enrollments[" + EnrollmentContentFields + "]"
+)
+
 // TrackedEntityQuery selects tracked entities. Program or TrackedEntityType is required, not both. Only
 // attributes of the tracked entity type and of Program come back, only enrollments in Program, and the org
 // unit compared is Program's owner: read once for each program and merge.

@@ -28,6 +28,8 @@ type holding struct {
 	faces map[root]merge.Face
 	// ties are the relationships as the other server holds them.
 	ties map[root]merge.Face
+	// person, event and values are the fields that are read of people, of events by themselves, and of attributes.
+	person, event, values string
 	// expected is what is looked up by its id where no list shows it.
 	expected expectation
 }
@@ -40,7 +42,20 @@ type expectation map[root]map[merge.Ref]merge.Object
 // says that this is central, where a person's relationships count as part of the record, and holds those of the
 // kit, whose ends are looked at for the same tie under another id; nil for the kit.
 func read(ctx context.Context, server *dhis2api.Client, roots []root, expected expectation, ties map[root]merge.Face) (*holding, error) {
-	h := &holding{
+	h := newHolding(server, expected, ties)
+	h.person, h.event, h.values = dhis2api.TrackedEntityFields, dhis2api.EventFields, "attribute,value,valueType,updatedAt,storedBy"
+	return h, h.read(ctx, roots)
+}
+
+// readContent reads central as read does, without who wrote what and when.
+func readContent(ctx context.Context, server *dhis2api.Client, roots []root, expected expectation, ties map[root]merge.Face) (*holding, error) {
+	h := newHolding(server, expected, ties)
+	h.person, h.event, h.values = dhis2api.TrackedEntityContentFields, dhis2api.EventContentFields, "attribute,value"
+	return h, h.read(ctx, roots)
+}
+
+func newHolding(server *dhis2api.Client, expected expectation, ties map[root]merge.Face) *holding {
+	return &holding{
 		server:        server,
 		canonical:     snapshot.Canonical{Zone: server.Zone()},
 		persons:       map[string]*dhis2api.TrackedEntity{},
@@ -53,6 +68,9 @@ func read(ctx context.Context, server *dhis2api.Client, roots []root, expected e
 		ties:          ties,
 		expected:      expected,
 	}
+}
+
+func (h *holding) read(ctx context.Context, roots []root) error {
 	byKind := map[rootKind][]root{}
 	for _, r := range roots {
 		h.faces[r] = merge.Face{Objects: map[merge.Ref]merge.Object{}, Deleted: map[merge.Ref]bool{}}
@@ -67,16 +85,16 @@ func read(ctx context.Context, server *dhis2api.Client, roots []root, expected e
 	for _, reader := range readers {
 		if group := byKind[reader.kind]; len(group) > 0 {
 			if err := reader.read(ctx, group); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
 	for _, r := range roots {
-		if err := h.lookUp(ctx, r, expected[r]); err != nil {
-			return nil, err
+		if err := h.lookUp(ctx, r, h.expected[r]); err != nil {
+			return err
 		}
 	}
-	return h, nil
+	return nil
 }
 
 // readPersons reads tracked entities whole. A list without a program shows only the attributes of the
@@ -85,7 +103,7 @@ func read(ctx context.Context, server *dhis2api.Client, roots []root, expected e
 func (h *holding) readPersons(ctx context.Context, roots []root) error {
 	uids := uidsOf(roots)
 	programs := map[string][]string{}
-	for person, err := range h.server.TrackedEntitiesByID(ctx, uids, dhis2api.Lookup{IncludeDeleted: true}) {
+	for person, err := range h.server.TrackedEntitiesByID(ctx, uids, dhis2api.Lookup{IncludeDeleted: true, Fields: h.person}) {
 		if err != nil {
 			return err
 		}
@@ -95,7 +113,7 @@ func (h *holding) readPersons(ctx context.Context, roots []root) error {
 		}
 	}
 	for _, program := range slices.Sorted(maps.Keys(programs)) {
-		lookup := dhis2api.Lookup{Program: program, IncludeDeleted: true, Fields: "trackedEntity,attributes[attribute,value,valueType,updatedAt,storedBy]"}
+		lookup := dhis2api.Lookup{Program: program, IncludeDeleted: true, Fields: "trackedEntity,attributes[" + h.values + "]"}
 		for seen, err := range h.server.TrackedEntitiesByID(ctx, programs[program], lookup) {
 			if err != nil {
 				return err
@@ -197,7 +215,7 @@ func (h *holding) readEvents(ctx context.Context, roots []root) error {
 		byProgram[program] = append(byProgram[program], event)
 	}
 	for _, program := range slices.Sorted(maps.Keys(byProgram)) {
-		for event, err := range h.server.EventsByID(ctx, byProgram[program], dhis2api.Lookup{Program: program, IncludeDeleted: true}) {
+		for event, err := range h.server.EventsByID(ctx, byProgram[program], dhis2api.Lookup{Program: program, IncludeDeleted: true, Fields: h.event}) {
 			if err != nil {
 				return err
 			}

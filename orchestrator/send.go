@@ -297,7 +297,7 @@ func (s *sender) verify(ctx context.Context, before *view, objects []objectChang
 		}
 		expected[r][o.ref] = merge.Object{Ref: o.ref}
 	}
-	after, err := read(ctx, s.central, before.roots, expected, before.local.faces)
+	after, err := readContent(ctx, s.central, before.roots, expected, before.local.faces)
 	if err != nil {
 		return atServer(ctx, Central, s.central.BaseURL(), err)
 	}
