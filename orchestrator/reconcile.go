@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,17 +93,22 @@ type outcome struct {
 	sent int
 	// predicted are the changes that central would refuse, when the run stopped before sending.
 	predicted []journal.Change
+	// drift is what changed in central's metadata and holds changes back; beyond is why a run would stop for it.
+	drift  []report.Drift
+	beyond error
 }
 
 // carryOut plans and then sends, or asks central what it would refuse.
 func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOptions) (outcome, error) {
 	s := &sender{comparison: c, progress: k.options.Progress, now: k.options.Now, size: newBatchSize()}
-	var look func(context.Context, *view) error
-	p := &prediction{sender: s}
-	if options.PlanOnly {
-		look = p.ask
+	p, d := &prediction{sender: s}, &drifting{comparison: c}
+	looking := func(ctx context.Context, v *view) error {
+		if err := d.note(v); err != nil || !options.PlanOnly {
+			return err
+		}
+		return p.ask(ctx, v)
 	}
-	if err := c.plan(ctx, k.options.Progress, look); err != nil {
+	if err := c.plan(ctx, k.options.Progress, looking); err != nil {
 		return outcome{}, err
 	}
 	if err := writePlan(ctx, c.trip, c.decisions); err != nil {
@@ -122,11 +128,16 @@ func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOpti
 		}
 		return outcome{}, c.carryOutDecisions(ctx)
 	}
+	drift, err := d.find(ctx, s)
+	if err != nil {
+		return outcome{}, err
+	}
+	beyond := d.withinDrift(drift, options.Allow)
 	if options.PlanOnly {
 		predicted, err := p.refusals(ctx)
-		return outcome{predicted: predicted}, err
+		return outcome{predicted: predicted, drift: drift, beyond: beyond}, err
 	}
-	if err := k.withinLimits(ctx, c, options.Allow); err != nil {
+	if err := cmp.Or(k.withinLimits(ctx, c, options.Allow), beyond); err != nil {
 		return outcome{}, err
 	}
 	if options.Confirm != nil {
@@ -145,7 +156,7 @@ func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOpti
 		return outcome{}, err
 	}
 	err = s.send(ctx)
-	return outcome{sent: s.sent}, err
+	return outcome{sent: s.sent, drift: drift}, err
 }
 
 // compareTrip connects both servers and puts the trip's four faces at hand.
@@ -301,7 +312,7 @@ func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time,
 	if err := foretell(ctx, c.trip.journal, result, did.predicted); err != nil {
 		return nil, err
 	}
-	result.Candidates = c.found
+	result.Candidates, result.Drift = c.found, did.drift
 	if result.Files.Home, result.Files.Bytes, err = c.trip.journal.FilesHome(ctx); err != nil {
 		return nil, err
 	}
@@ -317,6 +328,9 @@ func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time,
 		return nil, err
 	}
 	c.numbers.report(result)
+	if did.beyond != nil {
+		result.Warnings = append(result.Warnings, fmt.Sprintf("a run would stop before it sends anything: %s", did.beyond))
+	}
 	if planOnly {
 		if err := k.addBeyond(ctx, c, func(warning string) { result.Warnings = append(result.Warnings, warning) }); err != nil {
 			return nil, err

@@ -60,23 +60,39 @@ func LockOuts(before, after Carried, now time.Time) ([]LockOut, error) {
 	} {
 		compare()
 	}
-	slices.SortStableFunc(c.found, func(a, b LockOut) int {
-		return cmp.Or(strings.Compare(a.Class, b.Class), strings.Compare(a.Name, b.Name), strings.Compare(a.UID, b.UID))
-	})
-	return c.found, nil
+	var found []LockOut
+	for _, one := range c.sorted() {
+		found = append(found, one.LockOut)
+	}
+	return found, nil
 }
 
 // lockOuts is the state of one LockOuts.
 type lockOuts struct {
 	before, after *forms
 	now           time.Time
-	found         []LockOut
+	found         []foundLockOut
+}
+
+// foundLockOut is a LockOut with what it is about besides its object.
+type foundLockOut struct {
+	LockOut
+	// form is the uid of the program, stage or type for which the object must now be filled in; "" for any other change.
+	form string
+}
+
+// sorted is what was found, in the order of the classes, then names.
+func (c *lockOuts) sorted() []foundLockOut {
+	slices.SortStableFunc(c.found, func(a, b foundLockOut) int {
+		return cmp.Or(strings.Compare(a.Class, b.Class), strings.Compare(a.Name, b.Name), strings.Compare(a.UID, b.UID))
+	})
+	return c.found
 }
 
 func (c *lockOuts) add(class string, of object, whom, what string, arguments ...any) {
-	c.found = append(c.found, LockOut{
+	c.found = append(c.found, foundLockOut{LockOut: LockOut{
 		Class: class, UID: of.ID, Name: of.name(), What: fmt.Sprintf(what, arguments...), Whom: whom, Remedy: syncFirst,
-	})
+	}})
 }
 
 // object is what all metadata has.

@@ -80,7 +80,7 @@ func (c *lockOuts) stages() {
 		if is.ValidationStrategy != was.ValidationStrategy && is.ValidationStrategy == "ON_UPDATE_AND_INSERT" {
 			c.add("programStages", was.object, whom, "is now checked whenever it is saved, not only when it is completed")
 		}
-		c.fields(was.ProgramStageDataElements, is.ProgramStageDataElements, "the stage "+was.name(), whom)
+		c.fields(was.ProgramStageDataElements, is.ProgramStageDataElements, id, "the stage "+was.name(), whom)
 		c.shared("programStages", was.object, is.object, whom)
 	}
 }
@@ -89,13 +89,13 @@ func (c *lockOuts) attributes() {
 	for _, id := range sortedIDs(c.before.programs) {
 		if is, there := c.after.programs[id]; there {
 			was := c.before.programs[id]
-			c.fields(was.ProgramTrackedEntityAttributes, is.ProgramTrackedEntityAttributes, "the program "+was.name(), whoFillsIn(was.name()))
+			c.fields(was.ProgramTrackedEntityAttributes, is.ProgramTrackedEntityAttributes, id, "the program "+was.name(), whoFillsIn(was.name()))
 		}
 	}
 	for _, id := range sortedIDs(c.before.types) {
 		if is, there := c.after.types[id]; there {
 			was := c.before.types[id]
-			c.fields(was.TrackedEntityTypeAttributes, is.TrackedEntityTypeAttributes, "every "+was.name(), "whoever registers one")
+			c.fields(was.TrackedEntityTypeAttributes, is.TrackedEntityTypeAttributes, id, "every "+was.name(), "whoever registers one")
 		}
 	}
 }
@@ -118,14 +118,14 @@ func (c *lockOuts) dataSets() {
 		if is.OpenFuturePeriods < was.OpenFuturePeriods {
 			c.add("dataSets", was.object, whom, "now opens later")
 		}
-		c.fields(was.DataSetElements, is.DataSetElements, "the form "+was.name(), whom)
+		c.fields(was.DataSetElements, is.DataSetElements, id, "the form "+was.name(), whom)
 		c.assignments("dataSets", was.object, was.OrganisationUnits, is.OrganisationUnits)
 		c.shared("dataSets", was.object, is.object, whom)
 	}
 }
 
-// fields compares the places of a form.
-func (c *lockOuts) fields(was, is []lockField, form, whom string) {
+// fields compares the places of a form, which has a uid and is called so.
+func (c *lockOuts) fields(was, is []lockField, uid, form, whom string) {
 	find := func(fields []lockField, wanted lockField) (lockField, bool) {
 		i := slices.IndexFunc(fields, func(field lockField) bool {
 			return field.DataElement == wanted.DataElement && field.TrackedEntityAttribute == wanted.TrackedEntityAttribute
@@ -149,6 +149,7 @@ func (c *lockOuts) fields(was, is []lockField, form, whom string) {
 		if (field.Mandatory || field.Compulsory) && !(there && (old.Mandatory || old.Compulsory)) {
 			class, of := c.element(c.after, field)
 			c.add(class, of, whom, "must now be filled in for %s", form)
+			c.found[len(c.found)-1].form = uid
 		}
 	}
 }

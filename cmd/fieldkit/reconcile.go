@@ -84,6 +84,9 @@ func printSums(w io.Writer, r *report.Report) {
 	for _, signed := range r.SignedOff {
 		fmt.Fprintf(w, "%d of them are signed off by %s: %s\n", signed.Changes, signed.By, signed.Reason)
 	}
+	for _, drift := range r.Drift {
+		fmt.Fprintf(w, "changed at central since the trip began: %s %s%s\n", drift.Name, drift.What, heldBack(drift))
+	}
 	for _, conflict := range r.Conflicts {
 		fmt.Fprintf(w, "conflict %d: %s %s %s: %s\n", conflict.Number, conflict.Kind, conflict.UID, conflict.Field, conflict.Reason)
 	}
@@ -101,4 +104,15 @@ func printSums(w io.Writer, r *report.Report) {
 	for _, waiting := range r.Waiting {
 		fmt.Fprintf(w, "waiting: %s %s: %s\n", waiting.Kind, waiting.UID, waiting.Reason)
 	}
+}
+
+// heldBack says how many changes a drift holds back.
+func heldBack(drift report.Drift) string {
+	switch {
+	case drift.Holds > 0:
+		return fmt.Sprintf("; it holds back %d changes: %s", drift.Holds, drift.Remedy)
+	case drift.MayHold > 0:
+		return fmt.Sprintf("; it may hold back %d values: %s", drift.MayHold, drift.Remedy)
+	}
+	return ""
 }

@@ -74,6 +74,7 @@ func TestReasonsInSpanish(t *testing.T) {
 		"the deletion would take along what is new at central: event Ev1 was added; and 3 more":                                                 "la eliminación arrastraría lo nuevo en el servidor central: se agregó evento Ev1; y 3 más",
 		"the facility is missing (org unit P1J4eyjXQeT, 2026-01-02)":                                                                            "falta el establecimiento (org unit P1J4eyjXQeT, 2026-01-02)",
 		"at central it is enrollment En000000001; look at both enrollments: complete or cancel one, or move the visits into the one that stays": "en el servidor central es inscripción En000000001; mire ambas inscripciones: cierre o anule una, o pase las visitas a la que queda",
+		"must now be filled in for the program Vector":                                                                                          "ahora es obligatorio en el programa Vector",
 		"a sentence that nobody has translated":                                                                                                 "a sentence that nobody has translated",
 	} {
 		if got := spanish.reason(english); got != want {
@@ -117,6 +118,29 @@ func TestEveryReasonHasSpanish(t *testing.T) {
 	}
 	if found < 30 {
 		t.Errorf("only %d reasons were found in the code", found)
+	}
+}
+
+// TestEveryDriftHasSpanish reads out of the code what can change in central's metadata, and what can be done.
+func TestEveryDriftHasSpanish(t *testing.T) {
+	spanish := inLanguage(t, Spanish)
+	said := regexp.MustCompile(`c\.add\((?:class|"\w+"), [^,]+, (?:whom|""|"[^"]+"), "([^"]+)"|return "([^"]+ [^"]+)"|What: fmt\.Sprintf\("([^"]+)"|Remedy: "([^"]+)"`)
+	found := 0
+	for _, file := range []string{"../drift.go", "../../snapshot/drift.go", "../../snapshot/lockout_forms.go"} {
+		code, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, groups := range said.FindAllStringSubmatch(string(code), -1) {
+			found++
+			english := strings.ReplaceAll(strings.Join(groups[1:], ""), "%s", "the form X")
+			if spanish.translated(english) == english {
+				t.Errorf("%s: no Spanish for %q", file, english)
+			}
+		}
+	}
+	if found < 30 {
+		t.Errorf("only %d were found in the code", found)
 	}
 }
 

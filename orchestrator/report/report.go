@@ -52,6 +52,8 @@ type Report struct {
 	Refusals  []Refusal  `json:"refusals"`
 	// Waiting holds what was not sent, or could not be taken, because it depends on something held.
 	Waiting []Waiting `json:"waiting"`
+	// Drift is what changed in central's metadata since the trip began, and holds changes back.
+	Drift []Drift `json:"drift,omitempty"`
 	// Decisions are what was decided on this trip, or stands from an earlier one, in the order in which it was.
 	Decisions []Decision `json:"decisions"`
 	// SignedOff says who signed off held changes so that the trip could close, latest first; those still count as held.
@@ -67,6 +69,21 @@ type Report struct {
 	// NotLoaded holds what prepare could not bring to the kit, so what the clinic worked without.
 	NotLoaded []Refusal `json:"notLoaded,omitempty"`
 	Warnings  []string  `json:"warnings,omitempty"`
+}
+
+// Drift is a change of central's metadata since the trip began.
+type Drift struct {
+	// Class and UID name the object that changed, Name is what people call it; "system" is DHIS2 itself.
+	Class string `json:"class"`
+	UID   string `json:"uid,omitempty"`
+	Name  string `json:"name"`
+	// What happened is a part of a sentence, Remedy is what can be done.
+	What   string `json:"what"`
+	Remedy string `json:"remedy"`
+	// Holds counts the changes that central would refuse for it, as it said before anything was sent.
+	Holds int `json:"holds"`
+	// MayHold counts the values and completions of aggregate forms that it is about: central was not asked about those.
+	MayHold int `json:"mayHold,omitempty"`
 }
 
 // The ways in which candidates are found.

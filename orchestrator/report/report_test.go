@@ -64,6 +64,10 @@ func sample() *Report {
 		{Reference: Reference{Kind: "enrollment", UID: "En000000009", Person: "Pa000000009"}, Verb: "create", Reason: "waits for trackedEntity Pa000000009, which is held"},
 		{Reference: Reference{Kind: "relationship", UID: "Re000000001"}, Verb: "create", Reason: "waits for trackedEntity Pa000000009, which is held"},
 	}
+	r.Drift = []Drift{
+		{Class: "options", UID: "Op000000001", Name: "Malaria", What: "was withdrawn from Diagnosis", Remedy: "enter another option on the kit, or let central's administrator bring it back; then reconcile again", Holds: 3},
+		{Class: "dataSets", UID: "Ds000000001", Name: "Monthly", What: "is no longer offered there", Remedy: "let central's administrator put it back for the time that reconcile takes, or enter it at central by hand", MayHold: 12},
+	}
 	r.Merged = []Reference{event}
 	r.Rewritten = []Conflict{{Reference: event, Verb: "update", Field: "De000000001", Label: "Dose", Local: "2", Central: "2.0", Reason: "central stored it so, by a rule of its own"}}
 	r.Overtaken = []Conflict{{Reference: event, Verb: "update", Field: "status", Base: "ACTIVE", Central: "COMPLETED", Reason: "changed at central while the kit's changes were sent"}}
