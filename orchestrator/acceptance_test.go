@@ -530,6 +530,7 @@ func (w *world) reconcile(planOnly bool) *report.Report {
 	if err := errors.Join(err, kit.Close()); err != nil {
 		w.t.Fatalf("reconcile: %v", err)
 	}
+	expectPublishedForms(w.t, w.kitDir, r.Trip)
 	if by := r.Candidates.By; w.database != "" && by != report.ByTransaction {
 		w.t.Errorf("the changes were found by %s: %s", by, r.Candidates.Reason)
 	}

@@ -85,6 +85,9 @@ func (w *world) tryReconcile(options orchestrator.ReconcileOptions) (*report.Rep
 	if closing := kit.Close(); closing != nil {
 		w.t.Fatal(closing)
 	}
+	if err == nil {
+		expectPublishedForms(w.t, w.kitDir, r.Trip)
+	}
 	return r, err
 }
 
