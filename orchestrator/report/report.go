@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// Format is the version of the JSON form. Fields are only ever added within one format.
+// Format is the version of the JSON form. Fields are only ever added within one format; docs/report-1.schema.json is made
+// of them and of their comments, by TestSchemaIsThatOfReport.
 const Format = 1
 
 // Report is how a trip stands after a run of reconcile.
