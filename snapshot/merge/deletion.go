@@ -103,7 +103,11 @@ func (c *comparison) newAtCentral(ref Ref) string {
 	case taken.Parent != central.Parent:
 		return fmt.Sprintf("%s %s was moved", ref.Kind, ref.UID)
 	}
-	if fields := c.changedFields(taken, central); len(fields) > 0 {
+	fields := changedFields(taken, central)
+	if i := slices.IndexFunc(fields, func(field string) bool { return !c.skip(central, field) }); i < 0 && len(fields) > 0 {
+		return fmt.Sprintf("%s %s has %s, which never travels", ref.Kind, ref.UID, strings.Join(fields, ", "))
+	}
+	if len(fields) > 0 {
 		return fmt.Sprintf("%s %s has another %s", ref.Kind, ref.UID, strings.Join(fields, ", "))
 	}
 	return ""
@@ -130,17 +134,17 @@ func Below(record Record, face Face, ref Ref) []Ref {
 	return c.below(ref, face)
 }
 
-// changedFields returns the names of the fields in which two contents of one object differ, in order,
-// without those that a rule skips.
-func (c *comparison) changedFields(a, b Object) []string {
+// changedFields returns the names of the fields in which two contents of one object differ, in order. Those that a rule skips
+// are among them: they were never taken, so nobody on the kit knew what a deletion takes along.
+func changedFields(a, b Object) []string {
 	var fields []string
 	for field, value := range a.Fields {
-		if value != b.Fields[field] && !c.skip(a, field) {
+		if value != b.Fields[field] {
 			fields = append(fields, field)
 		}
 	}
 	for field, value := range b.Fields {
-		if _, seen := a.Fields[field]; !seen && value != "" && !c.skip(b, field) {
+		if _, seen := a.Fields[field]; !seen && value != "" {
 			fields = append(fields, field)
 		}
 	}

@@ -253,8 +253,8 @@ type Rules struct {
 	// sets them. Otherwise these two stand alone. Geometry, notes and owners always do.
 	Unit func(Object, string) string
 	// Skip tells whether a field never travels (skipSynchronization at central). Nil: none. It is given the
-	// object as the side being looked at holds it. Skipped fields are out of scope, and are not looked at
-	// before a deletion either, since they were never taken.
+	// object as the side being looked at holds it. Skipped fields are out of scope. Where central holds one, the object's
+	// deletion is a conflict: it was never taken, so whoever deleted the object did not see it.
 	Skip func(Object, string) bool
 	// Decide tells what was decided about a change that is a conflict, or that was one when it was decided
 	// about; nil: nothing. It may be asked about one change more than once.

@@ -118,8 +118,8 @@ func (c *comparison) centralOnly(ref Ref, local Object) []string {
 	if c.rules.Unit == nil || !wasTaken || !atCentral {
 		return nil
 	}
-	return slices.DeleteFunc(c.changedFields(taken, central), func(field string) bool {
-		return local.Fields[field] == central.Fields[field]
+	return slices.DeleteFunc(changedFields(taken, central), func(field string) bool {
+		return c.skip(central, field) || local.Fields[field] == central.Fields[field]
 	})
 }
 
