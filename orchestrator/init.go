@@ -84,7 +84,7 @@ func (o *InitOptions) complete(ctx context.Context) error {
 		}
 	}
 	if o.Local != "" && (o.ClinicName != "" || o.ClinicAddress != "" || o.ClinicPort != "") {
-		return usagef("--local names a DHIS2 that runs already, and --clinic-... is about the kit's own")
+		return WithHint(usagef("--local names a DHIS2 that runs already, and --clinic-... is about the kit's own"), "leave out one of them")
 	}
 	if o.Ask == nil {
 		if o.ClinicAddress != "" && o.ClinicName == "" {

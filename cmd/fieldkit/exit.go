@@ -44,7 +44,7 @@ func endings() []ending {
 		{exitWrongKey, "the snapshot cannot be decrypted with the key at hand"},
 		{exitLockOuts, "`prepare`: the kit would refuse what tablets have not sent yet, and nobody said yes to that; nothing was loaded"},
 		{exitDamaged, "a file of the snapshot is not what was written; `snapshot verify` names all such files"},
-		{exitLimits, "`reconcile`: more would be deleted or overwritten at central than the limits let pass; nothing was sent"},
+		{exitLimits, "`reconcile`: more would be deleted, overwritten or refused at central than the limits let pass; nothing was sent"},
 		{exitCentral, "central is unreachable, is no DHIS2 of a supported version, or refuses the account"},
 		{exitEngine, "the kit's own containers cannot run here: no Docker engine that can be used, too little memory or disk, or DHIS2 does not come up"},
 		{exitInterrupted, "interrupted by a signal: the same command goes on where it stopped"},
