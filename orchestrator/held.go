@@ -54,13 +54,24 @@ type HeldSums struct {
 
 // heldChange is a line of an entry changes/NUMBER.jsonl.
 type heldChange struct {
-	planLine
+	Number  int               `json:"number"`
+	State   journal.State     `json:"state"`
+	Verb    merge.Verb        `json:"verb"`
+	Kind    merge.Kind        `json:"kind"`
+	UID     string            `json:"uid"`
+	Root    string            `json:"root"`
+	Field   string            `json:"field,omitempty"`
+	Base    string            `json:"base,omitempty"`
+	Local   string            `json:"local,omitempty"`
+	Central string            `json:"central,omitempty"`
+	Content map[string]string `json:"content,omitempty"`
+	Cause   string            `json:"cause"`
 	// Conflict is its number in reports; 0 where it is no conflict.
-	Conflict int         `json:"conflict,omitempty"`
-	Code     string      `json:"code,omitempty"`
-	Hint     string      `json:"hint,omitempty"`
-	OnKit    report.Edit `json:"onKit,omitzero"`
-	Central  report.Edit `json:"atCentral,omitzero"`
+	Conflict  int         `json:"conflict,omitempty"`
+	Code      string      `json:"code,omitempty"`
+	Hint      string      `json:"hint,omitempty"`
+	OnKit     report.Edit `json:"onKit,omitzero"`
+	AtCentral report.Edit `json:"atCentral,omitzero"`
 }
 
 // heldRecord is a line of an entry records/NUMBER.jsonl: a record as the kit holds it, in DHIS2's own form.
@@ -147,7 +158,14 @@ func (w *heldWriter) write(ctx context.Context, head HeldExport) error {
 		if err != nil {
 			return err
 		}
-		line := heldChange{planLine: planLineOf(c), Code: c.Code, Hint: c.Hint, OnKit: report.Edit(shown.OnKit), Central: report.Edit(shown.AtCentral)}
+		line := heldChange{
+			Number: c.Number, State: c.State, Verb: c.Verb, Kind: c.Ref.Kind, UID: c.UID, Root: c.Root, Field: c.Field,
+			Base: c.Base, Local: c.Local, Central: c.Central, Cause: causeOf(c), Code: c.Code, Hint: c.Hint,
+			OnKit: report.Edit(shown.OnKit), AtCentral: report.Edit(shown.AtCentral),
+		}
+		if c.Verb == merge.Create || sentValue(c) != c.Local {
+			line.Content = c.Content
+		}
 		if c.State == journal.Conflict || c.State == journal.Unclear {
 			line.Conflict = shown.Number
 		}

@@ -51,6 +51,9 @@ func (k *Kit) beyondLimits(ctx context.Context, c *comparison) ([]beyond, error)
 	if err != nil {
 		return nil, err
 	}
+	if c.kept != nil {
+		_, going = c.kept.going()
+	}
 	var found []beyond
 	for _, g := range going {
 		var taken int64

@@ -30,6 +30,8 @@ type comparison struct {
 	files *files
 	// decisions are what is decided about conflicts; nil: nothing is, and they all stay as they are.
 	decisions *decisions
+	// kept is a plan that is to be carried out; nil: everything goes.
+	kept *keptPlan
 	// openDatabase opens the database of the kit's DHIS2; found says how the candidates were found.
 	openDatabase func(context.Context) (*dhis2db.Database, error)
 	found        report.Candidates

@@ -132,5 +132,9 @@ func (g *glance) judge(ctx context.Context) (*view, error) {
 	for _, r := range g.roots {
 		v.records[r] = merge.Record{Taken: g.taken[r], Loaded: g.loaded[r], Local: g.local.faces[r], Central: g.central.faces[r]}
 	}
-	return v, g.comparison.trip.journal.Together(ctx, func() error { return g.comparison.judgeAll(ctx, v, g.rows) })
+	err := g.comparison.trip.journal.Together(ctx, func() error { return g.comparison.judgeAll(ctx, v, g.rows) })
+	if err != nil {
+		return v, err
+	}
+	return v, g.comparison.kept.judge(v)
 }

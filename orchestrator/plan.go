@@ -1,94 +1,193 @@
 package orchestrator
 
 import (
-	"bufio"
-	"context"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
-
-	"github.com/google/renameio/v2"
+	"slices"
 
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
 )
 
-// planHeader is the first line of a plan: the journal that it was written from.
+// PlanFormat is the version of plans; docs/results.md describes them, docs/plan-1.schema.json is their schema.
+const PlanFormat = 1
+
+// planHeader is the first line of a plan.
 type planHeader struct {
-	Format      int    `json:"format"`
-	Trip        string `json:"trip"`
-	JournalHash string `json:"journalHash"`
+	Format  int    `json:"format"`
+	Kit     string `json:"kit"`
+	Trip    string `json:"trip"`
+	Central string `json:"central"` // the system id
+	Run     int    `json:"run"`
 }
 
-// planLine is one operation of a plan: one object, one verb, and its cause.
-type planLine struct {
-	Number  int               `json:"number"`
-	State   journal.State     `json:"state"`
-	Verb    merge.Verb        `json:"verb"`
-	Kind    merge.Kind        `json:"kind"`
-	UID     string            `json:"uid"`
-	Root    string            `json:"root"`
-	Field   string            `json:"field,omitempty"`
-	Base    string            `json:"base,omitempty"`
-	Local   string            `json:"local,omitempty"`
-	Central string            `json:"central,omitempty"`
+// What is to become of an operation.
+const (
+	doSend         = "send"
+	doHold         = "hold"
+	doAlreadyThere = "alreadyThere"
+	doDrop         = "drop"
+	doOutOfScope   = "outOfScope"
+)
+
+// operation is one line of a plan: what is to become of one object's changes of one kind, and why.
+type operation struct {
+	Do     string     `json:"do"`
+	Verb   merge.Verb `json:"verb"`
+	Kind   merge.Kind `json:"kind"`
+	UID    string     `json:"uid"`
+	Person string     `json:"person,omitempty"`
+	Cause  string     `json:"cause"`
+	Code   string     `json:"code,omitempty"`
+	Hint   string     `json:"hint,omitempty"`
+	// Assumes is a digest of what central holds of the object, and for a deletion of all below it; empty where it holds
+	// nothing.
+	Assumes string         `json:"assumes"`
+	Fields  []plannedField `json:"fields,omitempty"`
+	// Content is what a new object holds.
 	Content map[string]string `json:"content,omitempty"`
-	Cause   string            `json:"cause"`
+
+	parent  merge.Ref
+	changes int
 }
 
-// writePlan writes plan.jsonl from the journal and from new decisions: every change that is not home, what would be
-// done with it and why. The file appears whole or not at all.
-func writePlan(ctx context.Context, t *trip, d *decisions) error {
-	hash, err := t.journal.Hash(ctx)
+// plannedField is one field of an operation.
+type plannedField struct {
+	Field   string `json:"field"`
+	Label   string `json:"label,omitempty"`
+	Base    string `json:"base"`
+	Local   string `json:"local"`
+	Central string `json:"central"`
+	// Value is what is sent where that is not the kit's; nil where it is.
+	Value *string `json:"value,omitempty"`
+}
+
+// operationKey names an operation: in one plan at most one is to be sent under it.
+type operationKey struct {
+	ref  merge.Ref
+	verb merge.Verb
+}
+
+func (o *operation) key() operationKey {
+	return operationKey{merge.Ref{Kind: o.Kind, UID: o.UID}, o.Verb}
+}
+
+// digest is that of what would be sent, and of what central is assumed to hold. Two operations with the same digest do the same.
+// The base does not count: a decision moves it.
+func (o *operation) digest() ([16]byte, error) {
+	what := operation{Do: o.Do, Verb: o.Verb, Kind: o.Kind, UID: o.UID, Assumes: o.Assumes, Content: o.Content}
+	for _, f := range o.Fields {
+		f.Base, f.Label = "", ""
+		what.Fields = append(what.Fields, f)
+	}
+	slices.SortFunc(what.Fields, func(a, b plannedField) int { return cmp.Compare(a.Field, b.Field) })
+	content, err := json.Marshal(what)
 	if err != nil {
-		return err
+		return [16]byte{}, fmt.Errorf("cannot digest an operation on %s %s: %w", o.Kind, o.UID, err)
 	}
-	file, err := renameio.NewPendingFile(t.file(planName), renameio.WithPermissions(0o600), renameio.IgnoreUmask())
-	if err != nil {
-		return fmt.Errorf("cannot write the plan: %w", err)
+	sum := sha256.Sum256(content)
+	return [16]byte(sum[:16]), nil
+}
+
+// operationsOf gathers the changes of one record into operations, parents first.
+func operationsOf(r root, record merge.Record, changes []journal.Change) []*operation {
+	type key struct {
+		operationKey
+		do string
 	}
-	defer file.Cleanup() //nolint:errcheck // only removes the temporary file when something failed before
-	w := bufio.NewWriter(file)
-	lines := json.NewEncoder(w)
-	lines.SetEscapeHTML(false)
-	if err := lines.Encode(planHeader{Format: 1, Trip: t.id, JournalHash: hash}); err != nil {
-		return fmt.Errorf("cannot write the plan: %w", err)
-	}
-	for c, err := range t.journal.Changes(ctx) {
-		if err != nil {
-			return err
-		}
-		if will, decided := d.foretells(c); decided {
-			c = will
-		}
-		if c.State == journal.Pushed {
+	var operations []*operation
+	at := map[key]*operation{}
+	causes := map[*operation][]string{}
+	for _, c := range changes {
+		do, planned := becomes(c.State)
+		if !planned {
 			continue
 		}
-		if err := lines.Encode(planLineOf(c)); err != nil {
-			return fmt.Errorf("cannot write the plan: %w", err)
+		k := key{operationKey{c.Ref, c.Verb}, do}
+		o := at[k]
+		if o == nil {
+			o = &operation{
+				Do: do, Verb: c.Verb, Kind: c.Ref.Kind, UID: c.UID, Person: r.person(), Code: c.Code, Hint: c.Hint,
+				Assumes: assumed(record, c), parent: c.Parent,
+			}
+			at[k] = o
+			operations = append(operations, o)
+		}
+		o.changes++
+		if cause := causeOf(c); !slices.Contains(causes[o], cause) {
+			causes[o] = append(causes[o], cause)
+			o.Cause = joined(o.Cause, cause)
+		}
+		if c.Field != "" {
+			o.Fields = append(o.Fields, plannedFieldOf(c))
+		}
+		if c.Verb == merge.Create && do == doSend {
+			o.Content = c.Content
 		}
 	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("cannot write the plan: %w", err)
-	}
-	if err := file.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("cannot write the plan: %w", err)
-	}
-	return nil
+	slices.SortStableFunc(operations, func(a, b *operation) int { return cmp.Compare(depth(a.Kind), depth(b.Kind)) })
+	return operations
 }
 
-func planLineOf(c journal.Change) planLine {
-	line := planLine{
-		Number: c.Number, State: c.State, Verb: c.Verb, Kind: c.Ref.Kind, UID: c.UID, Root: c.Root,
-		Field: c.Field, Base: c.Base, Local: c.Local, Central: c.Central, Cause: c.Reason,
+func joined(text, more string) string {
+	if text == "" {
+		return more
 	}
-	if c.Verb == merge.Create || sentValue(c) != c.Local {
-		line.Content = c.Content
+	return text + "; " + more
+}
+
+// becomes tells what is to become of a change in a state; not of one that is home or under way.
+func becomes(state journal.State) (do string, planned bool) {
+	switch {
+	case state == journal.Open:
+		return doSend, true
+	case state.Held():
+		return doHold, true
+	case state == journal.AlreadyThere:
+		return doAlreadyThere, true
+	case state == journal.Dropped:
+		return doDrop, true
+	case state == journal.OutOfScope:
+		return doOutOfScope, true
 	}
-	if line.Cause == "" && c.Field != "" && c.Central != c.Base {
-		line.Cause = "decided"
+	return "", false
+}
+
+func plannedFieldOf(c journal.Change) plannedField {
+	f := plannedField{Field: c.Field, Base: c.Base, Local: c.Local, Central: c.Central}
+	if value := sentValue(c); c.State == journal.Open && value != c.Local {
+		f.Value = &value
 	}
-	if line.Cause == "" {
-		line.Cause = "changed on the kit alone"
+	return f
+}
+
+// causeOf says why a change is planned as it is.
+func causeOf(c journal.Change) string {
+	switch {
+	case c.Reason != "":
+		return c.Reason
+	case c.State == journal.AlreadyThere:
+		return "both sides hold the same"
+	case c.Field != "" && c.Central != c.Base:
+		return "decided"
 	}
-	return line
+	return "changed on the kit alone"
+}
+
+// assumed is the digest of what central holds of the object of a change; for a deletion, of all that belongs to it, but for
+// relationships, which are operations of their own.
+func assumed(record merge.Record, c journal.Change) string {
+	object, there := record.Central.Objects[c.Ref]
+	if !there {
+		return ""
+	}
+	digest := merge.Hash(object)
+	if c.Verb == merge.Delete {
+		isTie := func(below merge.Object) bool { return below.Kind == merge.Relationship && below.Ref != c.Ref }
+		digest = merge.HashTree(slices.DeleteFunc(merge.Subtree(record, c.Ref), isTie))
+	}
+	return hex.EncodeToString(digest[:])
 }

@@ -22,6 +22,9 @@ type ReconcileOptions struct {
 	// Decisions is the path of a conflicts.csv that somebody has filled in; "" when there is none. Nothing is sent,
 	// and nothing recorded, as long as there is a mistake in it.
 	Decisions string
+	// Planned is the path of a plan that somebody has read, lines left out of it or not: nothing else is sent, and of it only
+	// what is planned just so again; "" plans anew and sends everything that is open. It does not go with PlanOnly.
+	Planned string
 	// Who decided, for the journal and the report.
 	Who string
 	// Allow lets so many objects of a kind be deleted or overwritten though they are beyond the limits.
@@ -37,7 +40,7 @@ type ReconcileOptions struct {
 // It may be called any number of times, also after a crash: what arrived is found there and not sent again. The
 // error is ErrNoSnapshot without a prepared trip, ErrWrongKey when the snapshot cannot be decrypted, ErrCentral
 // when central cannot be used or is not the trip's, ErrLimits when too much would be deleted or overwritten there,
-// ErrUsage for a mistake in the decisions or the policies.
+// ErrUsage for a mistake in the decisions, the policies or the kept plan, and for a plan of another trip.
 func (k *Kit) Reconcile(ctx context.Context, options ReconcileOptions) (*report.Report, error) {
 	t, err := k.readyTrip(ctx)
 	if err != nil {
@@ -102,8 +105,16 @@ type outcome struct {
 func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOptions) (outcome, error) {
 	s := &sender{comparison: c, progress: k.options.Progress, now: k.options.Now, size: newBatchSize()}
 	p, d := &prediction{sender: s}, &drifting{comparison: c}
+	var plan *planWriter
+	if c.kept == nil { // else there is a plan, and it stays as it was read
+		var err error
+		if plan, err = newPlanWriter(c, k.config.Name); err != nil {
+			return outcome{}, err
+		}
+		defer plan.discard()
+	}
 	looking := func(ctx context.Context, v *view) error {
-		if err := d.note(v); err != nil || !options.PlanOnly {
+		if err := errors.Join(d.note(v), plan.add(v)); err != nil || !options.PlanOnly {
 			return err
 		}
 		return p.ask(ctx, v)
@@ -111,7 +122,7 @@ func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOpti
 	if err := c.plan(ctx, k.options.Progress, looking); err != nil {
 		return outcome{}, err
 	}
-	if err := writePlan(ctx, c.trip, c.decisions); err != nil {
+	if err := plan.finish(); err != nil {
 		return outcome{}, err
 	}
 	open, err := c.openCount(ctx)
@@ -119,7 +130,10 @@ func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOpti
 		return outcome{}, err
 	}
 	decided, dropped := c.decisions.counts()
-	if open += decided; open+dropped == 0 {
+	if open += decided; c.kept != nil {
+		open, _ = c.kept.going()
+	}
+	if open+dropped == 0 {
 		if options.PlanOnly {
 			return outcome{}, nil
 		}
@@ -176,6 +190,10 @@ func (k *Kit) compareTrip(ctx context.Context, t *trip, options ReconcileOptions
 	if err != nil {
 		return nil, err
 	}
+	kept, err := k.keptPlan(t, taken, options)
+	if err != nil {
+		return nil, err
+	}
 	central, err := k.connectCentral(ctx)
 	if err != nil {
 		return nil, err
@@ -191,7 +209,7 @@ func (k *Kit) compareTrip(ctx context.Context, t *trip, options ReconcileOptions
 	if err != nil {
 		return nil, err
 	}
-	c.decisions = decisions
+	c.decisions, c.kept = decisions, kept
 	return c, nil
 }
 
@@ -310,6 +328,9 @@ func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time,
 	result.Kit, result.Trip, result.PlanOnly, result.Run, result.Sent = k.config.Name, c.trip.id, planOnly, c.run, did.sent
 	result.Central = report.Central{URL: c.central.BaseURL(), SystemID: c.central.Info().SystemID, Version: c.central.Version().String()}
 	if err := foretell(ctx, c.trip.journal, result, did.predicted); err != nil {
+		return nil, err
+	}
+	if result.Kept, err = c.kept.report(ctx, c.trip.journal, result.Sums.Open); err != nil {
 		return nil, err
 	}
 	result.Candidates, result.Drift = c.found, did.drift

@@ -12,10 +12,15 @@ import (
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/report"
 )
 
-// reportSchema is the published schema of report.json.
-var reportSchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
-	return jsonschema.NewCompiler().Compile("../docs/report-1.schema.json")
-})
+// The published schemas of report.json and of a line of plan.jsonl.
+var (
+	reportSchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
+		return jsonschema.NewCompiler().Compile("../docs/report-1.schema.json")
+	})
+	planSchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
+		return jsonschema.NewCompiler().Compile("../docs/plan-1.schema.json")
+	})
+)
 
 // expectPublishedForms holds what a run wrote into a trip's folder to the published schemas.
 func expectPublishedForms(t testing.TB, kitDir, trip string) {
@@ -25,6 +30,12 @@ func expectPublishedForms(t testing.TB, kitDir, trip string) {
 		t.Fatal(err)
 	}
 	expectValid(t, reportSchema, content)
+	if content, err = os.ReadFile(filepath.Join(kitDir, "trips", trip, "plan.jsonl")); err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(content) {
+		expectValid(t, planSchema, line)
+	}
 }
 
 func expectValid(t testing.TB, compile func() (*jsonschema.Schema, error), content []byte) {

@@ -146,7 +146,7 @@ func (s *sender) openRoots(ctx context.Context, w wave) ([]openRoot, error) {
 	at := map[root]int{}
 	counted := map[merge.Ref]bool{}
 	add := func(c journal.Change) error {
-		if !w.takes(c) || counted[c.Ref] {
+		if !w.takes(c) || counted[c.Ref] || !s.kept.goes(c) {
 			return nil
 		}
 		counted[c.Ref] = true
@@ -201,7 +201,7 @@ func (s *sender) lookWithFiles(ctx context.Context, w wave, p part) (*view, []jo
 }
 
 // withoutWaiting holds back what depends on something held: an object below one that central refused, a
-// relationship with such an end.
+// relationship with such an end. What depends on something that a kept plan leaves out stays open.
 func (s *sender) withoutWaiting(ctx context.Context, open []journal.Change) ([]journal.Change, error) {
 	var free []journal.Change
 	for _, c := range open {
@@ -209,11 +209,15 @@ func (s *sender) withoutWaiting(ctx context.Context, open []journal.Change) ([]j
 		if err != nil {
 			return nil, err
 		}
-		if on == nil {
+		switch {
+		case on == nil:
 			free = append(free, c)
 			continue
+		case !on.State.Held():
+			s.kept.leaveOut(c, on.Ref)
+			continue
 		}
-		c.State, c.Reason = journal.Waiting, fmt.Sprintf("waits for %s %s, which is held", on.Kind, on.UID)
+		c.State, c.Reason = journal.Waiting, fmt.Sprintf("waits for %s %s, which is held", on.Ref.Kind, on.UID)
 		if err := s.trip.journal.Update(ctx, func(tx *journal.Tx) error { return tx.Put(c) }); err != nil {
 			return nil, err
 		}
@@ -221,8 +225,8 @@ func (s *sender) withoutWaiting(ctx context.Context, open []journal.Change) ([]j
 	return free, nil
 }
 
-// waitsFor names the held creation that the change depends on; nil when there is none.
-func (s *sender) waitsFor(ctx context.Context, c journal.Change) (*merge.Ref, error) {
+// waitsFor is the creation that the change depends on and that is held, or that does not go; nil when there is none.
+func (s *sender) waitsFor(ctx context.Context, c journal.Change) (*journal.Change, error) {
 	needed := []merge.Ref{c.Parent}
 	if c.Ref.Kind == merge.Relationship && c.Verb == merge.Create {
 		needed = append(needed, endsOf(c)...)
@@ -236,8 +240,8 @@ func (s *sender) waitsFor(ctx context.Context, c journal.Change) (*merge.Ref, er
 			return nil, err
 		}
 		for _, row := range rows {
-			if row.Verb == merge.Create && row.Field == "" && row.State.Held() {
-				return &ref, nil
+			if row.Verb == merge.Create && row.Field == "" && (row.State.Held() || row.State == journal.Open && !s.kept.goes(row)) {
+				return &row, nil
 			}
 		}
 	}

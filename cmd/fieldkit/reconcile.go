@@ -22,6 +22,7 @@ func reconcileCommand() command {
 			&cli.StringFlag{Name: "decisions", Usage: "carry out what is decided about conflicts in `FILE`: local, central, or = and a value"},
 			&cli.IntFlag{Name: "allow", Usage: "delete or overwrite `N` objects of a kind at central although that is beyond the limits of " + orchestrator.ConfigFile},
 			&cli.BoolFlag{Name: "refresh", Usage: "then bring to the kit what central gained, as `fieldkit prepare` does: the next trip begins from it"},
+			&cli.StringFlag{Name: "planned", Usage: "send only what is planned in `FILE`, a plan.jsonl that somebody has read: what is left out of it, or is not so any more, stays open"},
 			&cli.BoolFlag{Name: "plan", Usage: "stop before sending; the exit code is what the run's would be"},
 		},
 		do: func(ctx context.Context, c *call) (int, error) {
@@ -33,12 +34,18 @@ func reconcileCommand() command {
 			if c.parsed.IsSet("decisions") && c.parsed.String("decisions") == "" {
 				return 0, usage("it is the trip's conflicts.csv, filled in", "--decisions names no file")
 			}
+			if c.parsed.IsSet("planned") && c.parsed.String("planned") == "" {
+				return 0, usage("it is a trip's plan.jsonl", "--planned names no file")
+			}
 			refresh := c.parsed.Bool("refresh")
+			if c.parsed.IsSet("planned") && c.parsed.Bool("plan") {
+				return 0, usage("make a plan, read it, then carry it out", "--planned does not go with --plan")
+			}
 			if refresh && c.parsed.Bool("plan") {
 				return 0, usage("a plan changes nothing: leave one of them out", "--refresh does not go with --plan")
 			}
 			result, err := kit.Reconcile(ctx, orchestrator.ReconcileOptions{
-				PlanOnly: c.parsed.Bool("plan"), Decisions: c.parsed.String("decisions"), Who: c.who(), Confirm: c.confirm,
+				PlanOnly: c.parsed.Bool("plan"), Decisions: c.parsed.String("decisions"), Planned: c.parsed.String("planned"), Who: c.who(), Confirm: c.confirm,
 				Allow: c.parsed.Int("allow"),
 			})
 			if err != nil {
@@ -61,9 +68,9 @@ func printReport(w io.Writer, kit *orchestrator.Kit, r *report.Report) {
 // printSums says how a trip stands: the sums, and what somebody has to look at.
 func printSums(w io.Writer, r *report.Report) {
 	sums := r.Sums
-	dropped := "were dropped, as decided: central's value stands"
+	dropped, open := "were dropped, as decided: central's value stands", "were not sent yet"
 	if r.PlanOnly {
-		dropped = "would be dropped, as decided: central's value stands"
+		dropped, open = "would be dropped, as decided: central's value stands", "would be sent"
 	}
 	fmt.Fprintf(w, "trip %s: %d changes made on the kit\n", r.Trip, sums.Total)
 	for _, line := range []struct {
@@ -72,7 +79,7 @@ func printSums(w io.Writer, r *report.Report) {
 	}{
 		{sums.Pushed, "arrived at central and were read back there"},
 		{sums.AlreadyThere, "were there already"},
-		{sums.Open, "would be sent"},
+		{sums.Open, open},
 		{sums.Held, "are held"},
 		{sums.Dropped, dropped},
 		{sums.OutOfScope, "are out of scope by rule"},
@@ -86,6 +93,12 @@ func printSums(w io.Writer, r *report.Report) {
 	}
 	for _, drift := range r.Drift {
 		fmt.Fprintf(w, "changed at central since the trip began: %s %s%s\n", drift.Name, drift.What, heldBack(drift))
+	}
+	if r.Kept != nil {
+		fmt.Fprintf(w, "of the kept plan's %d operations %d are home; it leaves out %d changes\n", r.Kept.Operations, r.Kept.Home, r.Kept.LeftOut)
+		for _, moved := range r.Kept.Moved {
+			fmt.Fprintf(w, "not as planned: %s %s: %s\n", moved.Kind, moved.UID, moved.Reason)
+		}
 	}
 	for _, conflict := range r.Conflicts {
 		fmt.Fprintf(w, "conflict %d: %s %s %s: %s\n", conflict.Number, conflict.Kind, conflict.UID, conflict.Field, conflict.Reason)

@@ -43,6 +43,9 @@ type Report struct {
 	// Candidates says how this run found what the kit may have changed.
 	Candidates Candidates `json:"candidates"`
 
+	// Kept says what became of the plan that this run was to carry out; nil where it planned anew.
+	Kept *Kept `json:"kept,omitempty"`
+
 	// Files counts the files, such as photographs, that values of the trip name and that are at central.
 	Files Files `json:"files,omitzero"`
 
@@ -286,6 +289,19 @@ type Waiting struct {
 	Field  string `json:"field,omitempty"`
 	Label  string `json:"label,omitempty"`
 	Reason string `json:"reason"`
+}
+
+// Kept says what became of a kept plan. Every operation that it would have sent is home, held or moved.
+type Kept struct {
+	// Operations counts those that it would have sent, each of one object; Home those that are at central, now or already.
+	Operations int `json:"operations"`
+	Home       int `json:"home"`
+	// Held counts those that were sent, or would have been, and are held now; they stand in the other lists.
+	Held int `json:"held"`
+	// LeftOut counts the changes that are open because it does not name them.
+	LeftOut int `json:"leftOut"`
+	// Moved are those that were not sent, because one of the sides is not what it was when they were planned.
+	Moved []Waiting `json:"moved"`
 }
 
 // New is an empty report: its lists are empty, not absent, in JSON.

@@ -68,6 +68,9 @@ func sample() *Report {
 		{Class: "options", UID: "Op000000001", Name: "Malaria", What: "was withdrawn from Diagnosis", Remedy: "enter another option on the kit, or let central's administrator bring it back; then reconcile again", Holds: 3},
 		{Class: "dataSets", UID: "Ds000000001", Name: "Monthly", What: "is no longer offered there", Remedy: "let central's administrator put it back for the time that reconcile takes, or enter it at central by hand", MayHold: 12},
 	}
+	r.Kept = &Kept{Operations: 47, Home: 45, Held: 1, LeftOut: 0, Moved: []Waiting{
+		{Reference: Reference{Kind: "event", UID: "Ev000000002", Person: "Pa000000002"}, Verb: "update", Reason: "central moved on since it was planned"},
+	}}
 	r.Merged = []Reference{event}
 	r.Rewritten = []Conflict{{Reference: event, Verb: "update", Field: "De000000001", Label: "Dose", Local: "2", Central: "2.0", Reason: "central stored it so, by a rule of its own"}}
 	r.Overtaken = []Conflict{{Reference: event, Verb: "update", Field: "status", Base: "ACTIVE", Central: "COMPLETED", Reason: "changed at central while the kit's changes were sent"}}
