@@ -141,7 +141,7 @@ func (c *demoCheck) report(r *report.Report) {
 		return w.UID == c.programme.record(motherhoodOf("rosaura", "tomas"))
 	})
 	c.expect(waits, "the report does not say that a relationship waits for patient %s", c.programme.record("rosaura"))
-	merged := slices.ContainsFunc(r.Merged, func(m report.Reference) bool {
+	merged := slices.ContainsFunc(r.Merged, func(m report.Merged) bool {
 		return m.UID == c.programme.record(earlierEventOf("fidel", "TRIAGE"))
 	})
 	c.expect(merged, "the report does not name the event that both sides edited")

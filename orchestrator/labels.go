@@ -18,7 +18,7 @@ import (
 // metadata. A form's value goes by its data element.
 func addLabels(ctx context.Context, s *snapshot.Snapshot, result *report.Report) error {
 	listed := len(result.Conflicts) + len(result.Refusals) + len(result.Waiting) + len(result.Rewritten) + len(result.Overtaken) +
-		len(result.NotLoaded) + len(result.Decisions)
+		len(result.NotLoaded) + len(result.Decisions) + len(result.Merged)
 	if listed == 0 {
 		return nil
 	}
@@ -37,6 +37,15 @@ func addLabels(ctx context.Context, s *snapshot.Snapshot, result *report.Report)
 			list[i].Label = label(c.Reference, c.Field)
 		}
 	}
+	for i := range result.Merged {
+		m := &result.Merged[i]
+		m.ProgramStageLabel, m.OrgUnitLabel = labels[m.ProgramStage], labels[m.OrgUnit]
+		for _, list := range [][]report.Edited{m.OnKit, m.AtCentral} {
+			for at, edited := range list {
+				list[at].Label = labels[edited.Field]
+			}
+		}
+	}
 	for i, d := range result.Decisions {
 		result.Decisions[i].Label = label(d.Reference, d.Field)
 	}
@@ -52,15 +61,15 @@ func addLabels(ctx context.Context, s *snapshot.Snapshot, result *report.Report)
 	return ctx.Err()
 }
 
-// fieldLabels are the names of the attributes and data elements that a snapshot carries, by uid: that on forms
-// where there is one.
+// fieldLabels are the names of the attributes, data elements, program stages and org units that a snapshot carries, by uid:
+// that on forms where there is one.
 func fieldLabels(s *snapshot.Snapshot) (map[string]string, error) {
 	metadata, err := metadataOf(s)
 	if err != nil {
 		return nil, err
 	}
 	labels := map[string]string{}
-	for _, class := range []string{"trackedEntityAttributes", "dataElements"} {
+	for _, class := range []string{"trackedEntityAttributes", "dataElements", "programStages", "organisationUnits"} {
 		for _, raw := range metadata[class] {
 			var named struct{ ID, FormName, Name string }
 			if err := json.Unmarshal(raw, &named); err != nil {

@@ -310,7 +310,11 @@ func (c *comparison) file(ctx context.Context, v *view, r root, rows []journal.C
 			}
 		}
 		for _, ref := range merge.Merged(record) {
-			if err := tx.Note(journal.Note{Kind: journal.Merged, Ref: ref, Person: r.person(), Reason: "both sides edited it"}, c.run); err != nil {
+			note, err := c.mergedNote(r, record, ref)
+			if err != nil {
+				return err
+			}
+			if err := tx.Note(note, c.run); err != nil {
 				return err
 			}
 		}

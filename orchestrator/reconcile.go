@@ -56,9 +56,9 @@ func (k *Kit) reconcile(ctx context.Context, t *trip, options ReconcileOptions) 
 		return nil, err
 	}
 	started := k.options.Now()
-	mode := "reconcile"
+	mode := modeReconcile
 	if options.PlanOnly {
-		mode = "plan"
+		mode = modePlan
 	} else if err := k.overtake(ctx, t); err != nil {
 		return nil, err
 	}
@@ -357,6 +357,12 @@ func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time,
 			return nil, err
 		}
 	}
+	if err := sumUp(ctx, c.trip.journal, result); err != nil {
+		return nil, err
+	}
+	if err := addTimeline(ctx, c.trip.journal, result); err != nil {
+		return nil, err
+	}
 	if err := addLabels(ctx, c.loaded.snapshot, result); err != nil {
 		return nil, err
 	}
@@ -469,11 +475,15 @@ func addNotes(ctx context.Context, j *journal.Journal, result *report.Report) er
 			return err
 		}
 		for _, n := range notes {
-			reference := report.Reference{Kind: string(n.Ref.Kind), UID: n.UID, Person: n.Person}
 			if kind == journal.Merged {
-				result.Merged = append(result.Merged, reference)
+				merged, err := mergedOf(n)
+				if err != nil {
+					return err
+				}
+				result.Merged = append(result.Merged, merged)
 				continue
 			}
+			reference := report.Reference{Kind: string(n.Ref.Kind), UID: n.UID, Person: n.Person}
 			*lists[kind] = append(*lists[kind], report.Conflict{
 				Reference: reference, Verb: string(merge.Update), Field: n.Field, Base: n.Base, Local: n.Local, Central: n.Central, Reason: n.Reason,
 			})

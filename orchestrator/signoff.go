@@ -78,6 +78,9 @@ func (k *Kit) signOff(ctx context.Context, t *trip, options SignOffOptions) (*re
 	if err := addSignOffs(ctx, t.journal, result); err != nil {
 		return nil, err
 	}
+	if err := addTimeline(ctx, t.journal, result); err != nil {
+		return nil, err
+	}
 	result.Closed = true
 	return result, report.Write(t.dir, result)
 }

@@ -73,10 +73,10 @@ func TestReportInABrowser(t *testing.T) {
 	// What is seen: the text of each element that takes up room.
 	const seen = `Object.fromEntries(["h1", "svg.bar", "table.sums", "tfoot", "#conflict-3", "#conflict-9", "#refused", "#waiting", "#details"].map(s => {
 		const e = document.querySelector(s), box = e && e.getBoundingClientRect();
-		return [s, e && box.width > 0 && box.height > 0 && getComputedStyle(e).visibility === "visible" ? (e.innerText || e.getAttribute("aria-label")) : ""];
+		return [s, e && box.width > 0 && box.height > 0 && getComputedStyle(e).visibility === "visible" ? (e.innerText || e.querySelector("desc").textContent) : ""];
 	}))`
 	texts := evaluate[map[string]string](ctx, t, seen)
-	bars := evaluate[int](ctx, t, `document.querySelectorAll("svg.bar rect").length`)
+	bars := evaluate[int](ctx, t, `document.querySelectorAll("svg.bar rect[class]").length`)
 	wide := evaluate[int](ctx, t, `document.documentElement.scrollWidth - document.documentElement.clientWidth`)
 	for element, want := range map[string]string{
 		"h1": "4 conflicts wait for a decision, 1 change was refused, 2 depend on what is held, 1 was dropped as decided, 1,042 are home", "svg.bar": "Held: waits for a decision: 4",

@@ -27,6 +27,8 @@ func writeHTML(w io.Writer, r *Report, texts *language) error {
 		"field": texts.field, "value": value, "sentence": sentence, "clock": clock, "hasUID": hasUID, "reason": texts.reason,
 		"choice":  func(choice Choice) string { return texts.word("choice", string(choice)) },
 		"outcome": func(state string) string { return texts.word("outcome", state) },
+		"bars":    barsOf,
+		"moment":  texts.moment,
 		"parts":   func(uid string) []string { return strings.Split(uid, ".") },
 	}).Parse(pageSource)
 	if err != nil {
@@ -34,6 +36,7 @@ func writeHTML(w io.Writer, r *Report, texts *language) error {
 	}
 	return page.Execute(w, view{
 		Report: r, Headline: sentence(headline), Parts: partsOf(r), Kinds: slices.Sorted(maps.Keys(r.ByKind)), Mood: moodOf(r),
+		Sections: sectionsOf(r),
 	})
 }
 
@@ -45,6 +48,8 @@ type view struct {
 	Parts []part
 	// Kinds are the kinds of records, in order.
 	Kinds []string
+	// Sections are those that hold records, to be found quickly.
+	Sections []listed
 	// Mood is the class that colours the headline: home, held or plan.
 	Mood string
 }
@@ -57,68 +62,6 @@ func moodOf(r *Report) string {
 		return "held"
 	}
 	return "home"
-}
-
-// part is one bucket of the sums, with its place in the bar.
-type part struct {
-	// Name is its CSS class, Text the key of what it is called.
-	Name, Text string
-	Count      int
-	// X and Width are of the bar's thousand units.
-	X, Width float64
-}
-
-// partsOf divides the sums into parts. They add up to the total: what is held is divided by its reason, and
-// what of it stands in no list is a part of its own.
-func partsOf(r *Report) []part {
-	open, refusal := "part.open", "part.refused"
-	if r.PlanOnly {
-		open, refusal = "part.planned", "part.wouldRefuse"
-	}
-	conflicts, refused, waiting := len(r.Conflicts), len(r.Refusals), len(r.Waiting)
-	var parts []part
-	for _, p := range []part{
-		{Name: "pushed", Text: "part.pushed", Count: r.Sums.Pushed},
-		{Name: "already", Text: "part.already", Count: r.Sums.AlreadyThere},
-		{Name: "open", Text: open, Count: r.Sums.Open},
-		{Name: "conflicts", Text: "part.conflicts", Count: conflicts},
-		{Name: "refused", Text: refusal, Count: refused},
-		{Name: "waiting", Text: "part.waiting", Count: waiting},
-		{Name: "held", Text: "part.held", Count: r.Sums.Held - conflicts - refused - waiting},
-		{Name: "dropped", Text: "part.dropped", Count: r.Sums.Dropped},
-		{Name: "out", Text: "part.out", Count: r.Sums.OutOfScope},
-	} {
-		if p.Count > 0 {
-			parts = append(parts, p)
-		}
-	}
-	return layOut(parts)
-}
-
-// layOut gives each part its width. A part is wide enough to be seen even when it is one in a thousand; the
-// others make room.
-func layOut(parts []part) []part {
-	const whole, least = 1000.0, 12.0
-	total, small, room := 0, 0.0, whole
-	for _, p := range parts {
-		total += p.Count
-	}
-	for i := range parts {
-		if parts[i].Width = whole * float64(parts[i].Count) / float64(total); parts[i].Width < least {
-			small += parts[i].Width
-			room -= least
-			parts[i].Width = least
-		}
-	}
-	x := 0.0
-	for i := range parts {
-		if parts[i].Width > least {
-			parts[i].Width *= room / (whole - small)
-		}
-		parts[i].X = x
-		x += parts[i].Width
-	}
-	return parts
 }
 
 // headline says in one sentence how the trip stands.

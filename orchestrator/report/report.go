@@ -65,7 +65,7 @@ type Report struct {
 	// Exported says where else all that is held lies, encrypted and outside of the kit; nil where it does not.
 	Exported *Export `json:"exported,omitempty"`
 	// Merged names events that both sides edited, for a clinician's eye, even where no field clashed.
-	Merged []Reference `json:"merged"`
+	Merged []Merged `json:"merged"`
 	// Rewritten holds values that central's own rules changed while taking what was sent.
 	Rewritten []Conflict `json:"rewritten"`
 	// Overtaken holds fields that somebody changed at central between the read and the write.
@@ -73,6 +73,8 @@ type Report struct {
 	// NotLoaded holds what prepare could not bring to the kit, so what the clinic worked without.
 	NotLoaded []Refusal `json:"notLoaded,omitempty"`
 	Warnings  []string  `json:"warnings,omitempty"`
+	// Timeline is what happened on the trip, earliest first.
+	Timeline []Moment `json:"timeline,omitempty"`
 }
 
 // Drift is a change of central's metadata since the trip began.
@@ -291,6 +293,53 @@ type Waiting struct {
 	Reason string `json:"reason"`
 }
 
+// Merged is an event that both sides edited.
+type Merged struct {
+	Reference
+	// ProgramStage and OrgUnit are uids with their names, OccurredAt is the event's date; empty where an older fieldkit noted it.
+	ProgramStage      string `json:"programStage,omitempty"`
+	ProgramStageLabel string `json:"programStageLabel,omitempty"`
+	OccurredAt        string `json:"occurredAt,omitempty"`
+	OrgUnit           string `json:"orgUnit,omitempty"`
+	OrgUnitLabel      string `json:"orgUnitLabel,omitempty"`
+	// OnKit and AtCentral are what either side changed since the trip began.
+	OnKit     []Edited `json:"onKit"`
+	AtCentral []Edited `json:"atCentral"`
+}
+
+// Edited is one field that one side changed, from Before to After.
+type Edited struct {
+	Field  string `json:"field"`
+	Label  string `json:"label,omitempty"`
+	Before string `json:"before"`
+	After  string `json:"after"`
+}
+
+// The kinds of moments.
+const (
+	// MomentPrepared: the trip was taken along from central.
+	MomentPrepared = "prepared"
+	// MomentPlanned: a run stopped before sending. MomentReconciled: one came to its end. MomentStopped: one did not.
+	MomentPlanned    = "planned"
+	MomentReconciled = "reconciled"
+	MomentStopped    = "stopped"
+	// MomentSignedOff: somebody signed off what was held.
+	MomentSignedOff = "signedOff"
+)
+
+// Moment is something that happened on a trip: prepared, planned, reconciled, stopped or signedOff.
+type Moment struct {
+	What string `json:"what"`
+	// At is by the clock of the machine that fieldkit ran on.
+	At time.Time `json:"at"`
+	// Run is the number of the run, Sums how the trip stood after it; nil where it did not come so far.
+	Run  int   `json:"run,omitempty"`
+	Sums *Sums `json:"sums,omitempty"`
+	// By signed off so many Changes.
+	By      string `json:"by,omitempty"`
+	Changes int    `json:"changes,omitempty"`
+}
+
 // Kept says what became of a kept plan. Every operation that it would have sent is home, held or moved.
 type Kept struct {
 	// Operations counts those that it would have sent, each of one object; Home those that are at central, now or already.
@@ -308,7 +357,7 @@ type Kept struct {
 func New() *Report {
 	return &Report{
 		Format: Format, ByKind: map[string]Sums{}, Conflicts: []Conflict{}, Refusals: []Refusal{}, Waiting: []Waiting{},
-		Decisions: []Decision{}, Merged: []Reference{}, Rewritten: []Conflict{}, Overtaken: []Conflict{},
+		Decisions: []Decision{}, Merged: []Merged{}, Rewritten: []Conflict{}, Overtaken: []Conflict{},
 	}
 }
 

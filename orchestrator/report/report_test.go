@@ -71,7 +71,17 @@ func sample() *Report {
 	r.Kept = &Kept{Operations: 47, Home: 45, Held: 1, LeftOut: 0, Moved: []Waiting{
 		{Reference: Reference{Kind: "event", UID: "Ev000000002", Person: "Pa000000002"}, Verb: "update", Reason: "central moved on since it was planned"},
 	}}
-	r.Merged = []Reference{event}
+	r.Merged = []Merged{{
+		Reference: event, ProgramStage: "St000000001", ProgramStageLabel: "Triage", OccurredAt: "2026-11-24T00:00:00.000", OrgUnit: "Ou000000001", OrgUnitLabel: "Soloy",
+		OnKit:     []Edited{{Field: "De000000001", Label: "Dose", Before: "1", After: "2"}},
+		AtCentral: []Edited{{Field: "De000000002", Label: "Remark", After: "<i>seen</i>"}},
+	}}
+	r.Timeline = []Moment{
+		{What: MomentPrepared, At: time.Date(2026, 11, 20, 6, 30, 0, 0, panama)},
+		{What: MomentStopped, At: time.Date(2026, 11, 24, 17, 50, 0, 0, panama), Run: 1},
+		{What: MomentReconciled, At: r.Finished, Run: 2, Sums: &r.Sums},
+		{What: MomentSignedOff, At: r.Finished.Add(time.Hour), By: "maria", Changes: 7},
+	}
 	r.Rewritten = []Conflict{{Reference: event, Verb: "update", Field: "De000000001", Label: "Dose", Local: "2", Central: "2.0", Reason: "central stored it so, by a rule of its own"}}
 	r.Overtaken = []Conflict{{Reference: event, Verb: "update", Field: "status", Base: "ACTIVE", Central: "COMPLETED", Reason: "changed at central while the kit's changes were sent"}}
 	r.NotLoaded = []Refusal{{Reference: person("Pa000000044"), Code: "E1007", Reason: "a value does not fit its type", Hint: "put it right at central before the next trip"}}
@@ -232,16 +242,28 @@ func TestHTMLTellsEverything(t *testing.T) {
 		`<tr id="conflict-3">`, "Pa000000001", "&#43;507 6000 0001", "&#43;507 6111 1111", "&#43;507 6222 2222", "<code>At000000001</code>",
 		"2026-11-24 09:30<", "2026-11-23<", "Deleted on the kit",
 		"E1064", "Somebody else has this value", "Find who holds the number there", "Waits for person Pa000000009",
-		`id="merged"`, `id="rewritten"`, `id="overtaken"`, `id="notloaded"`, `id="warnings"`, "The kit&#39;s clock is 4 minutes behind",
+		`id="merged"`, "Triage<br>2026-11-24<br>Soloy", "1</span> → <span", "&lt;i&gt;seen", `id="rewritten"`,
+		`id="timeline"`, "The trip was taken along from central", "Run 1 did not come to its end", "maria signed off 7 held changes",
+		`id="kinds"`, "Home: 495; Held: 5; Dropped: 1; Out of scope: 1", "Not as planned: 1", "Central moved on since it was planned", `id="overtaken"`, `id="notloaded"`, `id="warnings"`, "The kit&#39;s clock is 4 minutes behind",
 		strings.Repeat("4f1c", 16),
 	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page does not say %q", want)
 		}
 	}
-	for _, never := range []string{"<script", "src=", "href=", "url(", "@import", "<b>", "ZgotmplZ", "%!"} {
+	for _, never := range []string{"<script", "src=", "@import", "<b>", "<i>", "ZgotmplZ", "%!"} {
 		if strings.Contains(html, never) {
 			t.Errorf("the page holds %q", never)
+		}
+	}
+	if outside := regexp.MustCompile(`(href="|url\()[^#]`).FindAllString(html, -1); outside != nil {
+		t.Errorf("the page names something outside of it: %q", outside)
+	}
+	for _, within := range regexp.MustCompile(`href="#([^"]+)"|url\(#([^)]+)\)|aria-labelledby="([^"]+)"`).FindAllStringSubmatch(html, -1) {
+		for id := range strings.FieldsSeq(strings.Join(within[1:], "")) {
+			if !strings.Contains(html, ` id="`+id+`"`) {
+				t.Errorf("there is no %s in the page", id)
+			}
 		}
 	}
 	for _, escaped := range []string{"&lt;script&gt;alert(&#34;gone&#34;)&lt;/script&gt;", "a &#34;quoted&#34; &#39;value&#39;, &amp; more", "Community &lt;b&gt;"} {
@@ -266,7 +288,10 @@ func TestHTMLEscapesEverywhere(t *testing.T) {
 	refusal := Refusal{Reference: reference, Verb: evil, Field: evil, Label: evil, Code: evil, Reason: evil, Hint: evil}
 	r.Kit, r.Trip, r.JournalHash, r.Central = evil, evil, evil, Central{URL: evil, SystemID: evil, Version: evil}
 	r.Conflicts, r.Rewritten, r.Overtaken = []Conflict{conflict}, []Conflict{conflict}, []Conflict{conflict}
-	r.Refusals, r.NotLoaded, r.Merged, r.Warnings = []Refusal{refusal}, []Refusal{refusal}, []Reference{reference}, []string{evil}
+	r.Refusals, r.NotLoaded, r.Merged, r.Warnings = []Refusal{refusal}, []Refusal{refusal}, []Merged{{
+		Reference: reference, ProgramStageLabel: evil, OccurredAt: evil, OrgUnit: evil, OnKit: []Edited{{Field: evil, Label: evil, Before: evil, After: evil}},
+	}}, []string{evil}
+	r.Timeline = append(r.Timeline, Moment{What: MomentSignedOff, By: evil})
 	r.Conflicts[0].LocalEdit, r.Conflicts[0].CentralEdit = Edit{By: evil, At: evil}, Edit{By: evil, At: evil}
 	r.Decisions = []Decision{{Reference: reference, Verb: evil, Field: evil, Label: evil, Local: evil, Central: evil, Choice: ChooseValue, Value: evil, By: evil, State: DecisionPlanned, Reason: evil}}
 	r.Waiting = []Waiting{{Reference: reference, Verb: evil, Field: evil, Label: evil, Reason: evil}}
@@ -350,9 +375,13 @@ func TestBarAddsUp(t *testing.T) {
 func TestCatalogue(t *testing.T) {
 	known := english(t).catalogue
 	used := map[string]bool{"language": true, "thousands": true, "and": true}
-	code, err := os.ReadFile("html.go")
-	if err != nil {
-		t.Fatal(err)
+	var code []byte
+	for _, name := range []string{"html.go", "chart.go"} {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code = append(code, content...)
 	}
 	for _, asked := range regexp.MustCompile(`say "([^"]+)"`).FindAllStringSubmatch(pageSource, -1) {
 		used[asked[1]] = true
@@ -363,7 +392,7 @@ func TestCatalogue(t *testing.T) {
 	for key := range known {
 		base := strings.TrimSuffix(strings.TrimSuffix(key, ".one"), ".many")
 		group, _, _ := strings.Cut(base, ".")
-		found := used[key] || bytes.Contains(code, []byte(`"`+base+`"`)) || slices.Contains([]string{"kind", "verb", "field", "choice", "outcome"}, group)
+		found := used[key] || bytes.Contains(code, []byte(`"`+base+`"`)) || slices.Contains([]string{"kind", "verb", "field", "choice", "outcome", "moment"}, group)
 		if !found {
 			t.Errorf("nobody asks for the text %q", key)
 		}
