@@ -71,7 +71,7 @@ func TestReportInABrowser(t *testing.T) {
 		t.Fatalf("cannot open the report in %s: %v", path, err)
 	}
 	// What is seen: the text of each element that takes up room.
-	const seen = `Object.fromEntries(["h1", "svg.bar", "table.sums", "tfoot", "#conflict-3", "#conflict-9", "#refused", "#waiting", "#details"].map(s => {
+	const seen = `Object.fromEntries(["h1", "svg.bar", "table.sums", "tfoot", "#conflict-3", "#conflict-9", "#refused", "#waiting", "#details", "#kinds", "#timeline", "ol.timeline", "#merged", "nav"].map(s => {
 		const e = document.querySelector(s), box = e && e.getBoundingClientRect();
 		return [s, e && box.width > 0 && box.height > 0 && getComputedStyle(e).visibility === "visible" ? (e.innerText || e.querySelector("desc").textContent) : ""];
 	}))`
@@ -82,6 +82,7 @@ func TestReportInABrowser(t *testing.T) {
 		"h1": "4 conflicts wait for a decision, 1 change was refused, 2 depend on what is held, 1 was dropped as decided, 1,042 are home", "svg.bar": "Held: waits for a decision: 4",
 		"table.sums": "Home: sent, and read back at central\t1,039", "tfoot": "1,051", "#conflict-3": "+507 6111 1111",
 		"#conflict-9": `<script>alert("gone")</script>`, "#refused": "What central refused", "#waiting": "What waits for what", "#details": "Details",
+		"#kinds": "By kind of record", "ol.timeline": "maria signed off 7 held changes", "#merged": "Edited on both sides", "nav": "What needs a decision (4)",
 	} {
 		if !strings.Contains(texts[element], want) {
 			t.Errorf("%s shows %q, want %q in it", element, texts[element], want)
@@ -92,6 +93,23 @@ func TestReportInABrowser(t *testing.T) {
 	}
 	if wide > 0 {
 		t.Errorf("the page is %d pixels wider than the window", wide)
+	}
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(360, 740)); err != nil {
+		t.Fatal(err)
+	}
+	if wide := evaluate[int](ctx, t, `document.documentElement.scrollWidth - 360`); wide > 0 {
+		t.Errorf("on a telephone the page is %d pixels wider than the screen", wide)
+	}
+	// What those who do not see the page hear of it.
+	const unheard = `[
+		...[...document.querySelectorAll("svg:not([aria-hidden])")].filter(e => !e.querySelector("title") || !e.getAttribute("aria-labelledby")).map(e => "a chart without words: " + e.outerHTML.slice(0, 80)),
+		...[...document.querySelectorAll("section")].filter(e => !e.getAttribute("aria-labelledby")).map(e => "a section without a name: " + e.id),
+		...["header", "nav", "main", "footer", "h1"].filter(s => document.querySelectorAll(s).length !== 1).map(s => "not one " + s),
+		...[...document.querySelectorAll("[id]")].filter(e => document.querySelectorAll("#" + CSS.escape(e.id)).length > 1).map(e => "two of " + e.id),
+		...[...document.querySelectorAll(".scroll")].filter(e => e.tabIndex !== 0).map(e => "out of the keyboard's reach: " + e.getAttribute("aria-labelledby")),
+	]`
+	for _, complaint := range evaluate[[]string](ctx, t, unheard) {
+		t.Error(complaint)
 	}
 	mu.Lock()
 	defer mu.Unlock()

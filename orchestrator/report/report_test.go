@@ -418,7 +418,7 @@ func TestContrast(t *testing.T) {
 		for _, set := range regexp.MustCompile(`--(\w+): (#[0-9a-f]{6})`).FindAllStringSubmatch(palette, -1) {
 			colours[set[1]] = set[2]
 		}
-		for _, name := range []string{"ink", "muted"} {
+		for _, name := range []string{"ink", "muted", "open"} {
 			for _, behind := range []string{"paper", "ground"} {
 				if c := contrast(t, colours[name], colours[behind]); c < 4.5 {
 					t.Errorf("palette %d: %s on %s has a contrast of %.1f", i, name, behind, c)
