@@ -67,6 +67,12 @@ clone: ## prove a prepare by a script that knows nothing of fieldkit, on two fre
 	 FIELDKIT_ACCEPTANCE_LOCAL_DATABASE='$(LOCAL_DATABASE)' \
 	 go test -count 1 -timeout 60m -v -run '^TestClone$$' ./orchestrator/...
 
+.PHONY: matrix
+matrix: ## play every kind of change on two servers, fresh ones: CENTRAL=url LOCAL=url [LOCAL_DATABASE=url]; else on simulated ones
+	@FIELDKIT_ACCEPTANCE_CENTRAL='$(CENTRAL)' FIELDKIT_ACCEPTANCE_LOCAL='$(LOCAL)' \
+	 FIELDKIT_ACCEPTANCE_LOCAL_DATABASE='$(LOCAL_DATABASE)' \
+	 go test -count 1 -timeout 30m -v -run '^TestMatrix$$' ./orchestrator
+
 # The browser that the report's test opens it in, and the database that some tests need.
 .PHONY: chromium postgres
 chromium:

@@ -29,7 +29,7 @@ func (p *preparation) arrived(ctx context.Context, taken, loaded *index) error {
 	if err != nil || before == nil {
 		return err
 	}
-	a := &arrivals{preparation: p, before: before, taken: taken, loaded: loaded, form: snapshot.Canonical{Zone: p.local.Zone()}}
+	a := &arrivals{preparation: p, before: before, taken: taken, loaded: loaded, form: snapshot.CanonicalOf(p.local)}
 	err = a.find(ctx)
 	if p.receipt.Arrived > 0 {
 		p.kit.options.Progress.Note(fmt.Sprintf("%d changes reached the kit while it was loaded; they travel on", p.receipt.Arrived))

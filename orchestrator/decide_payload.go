@@ -138,7 +138,7 @@ func (h *holding) edit(c merge.Change) journal.Edit {
 }
 
 func (h *holding) editOf(at string, user *dhis2api.UserRef, storedBy string) journal.Edit {
-	edit := journal.Edit{By: storedBy, At: snapshot.Canonical{Zone: h.server.Zone()}.Time(at)}
+	edit := journal.Edit{By: storedBy, At: snapshot.CanonicalOf(h.server).Time(at)}
 	if user != nil && user.Username != "" {
 		edit.By = user.Username
 	}

@@ -102,7 +102,9 @@ func TestDrift(t *testing.T) {
 	}
 }
 
-func slicesContain(all []string, part string) bool { return strings.Contains(strings.Join(all, "\n"), part) }
+func slicesContain(all []string, part string) bool {
+	return strings.Contains(strings.Join(all, "\n"), part)
+}
 
 // TestDriftStopsTheRun: where central would refuse most of what is to be sent, nothing is sent before somebody says so.
 func TestDriftStopsTheRun(t *testing.T) {

@@ -57,7 +57,7 @@ func readContent(ctx context.Context, server *dhis2api.Client, roots []root, exp
 func newHolding(server *dhis2api.Client, expected expectation, ties map[root]merge.Face) *holding {
 	return &holding{
 		server:        server,
-		canonical:     snapshot.Canonical{Zone: server.Zone()},
+		canonical:     snapshot.CanonicalOf(server),
 		persons:       map[string]*dhis2api.TrackedEntity{},
 		enrollments:   map[string]*dhis2api.Enrollment{},
 		events:        map[string]*dhis2api.Event{},

@@ -294,7 +294,7 @@ func (p *preparation) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	loaded, err := p.trip.readIndex(ctx, loadedIndex, s, snapshot.Loaded, snapshot.Canonical{Zone: p.local.Zone()})
+	loaded, err := p.trip.readIndex(ctx, loadedIndex, s, snapshot.Loaded, snapshot.CanonicalOf(p.local))
 	if err != nil {
 		return wrongKey(err)
 	}
@@ -325,7 +325,7 @@ func (p *preparation) compare(ctx context.Context) error {
 // indexTaken indexes what was taken, once a run.
 func (p *preparation) indexTaken(ctx context.Context, s *snapshot.Snapshot) (*index, error) {
 	if p.taken == nil {
-		taken, err := p.trip.readIndex(ctx, takenIndex, s, snapshot.Taken, snapshot.Canonical{Zone: p.central.Zone()})
+		taken, err := p.trip.readIndex(ctx, takenIndex, s, snapshot.Taken, snapshot.CanonicalOf(p.central))
 		if err != nil {
 			return nil, wrongKey(err)
 		}

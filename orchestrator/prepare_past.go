@@ -35,7 +35,7 @@ func (p *preparation) earlier(ctx context.Context) (*past, error) {
 	if err != nil || before == nil {
 		return nil, err
 	}
-	opened := &past{trip: before, form: snapshot.Canonical{Zone: p.local.Zone()}}
+	opened := &past{trip: before, form: snapshot.CanonicalOf(p.local)}
 	p.past = opened
 	if opened.snapshot, err = p.openBefore(before); err != nil {
 		return nil, err

@@ -216,8 +216,8 @@ func (k *Kit) compareTrip(ctx context.Context, t *trip, options ReconcileOptions
 func (k *Kit) newComparison(ctx context.Context, t *trip, s *snapshot.Snapshot, central, local *dhis2api.Client) (*comparison, error) {
 	c := &comparison{
 		trip: t, scope: s.Scope(), central: central, local: local, openDatabase: k.openDatabase,
-		centralForm: snapshot.Canonical{Zone: central.Zone()},
-		localForm:   snapshot.Canonical{Zone: local.Zone()},
+		centralForm: snapshot.CanonicalOf(central),
+		localForm:   snapshot.CanonicalOf(local),
 		rules:       rulesOf(s.Scope()),
 		sideEffects: k.config.SideEffects,
 	}

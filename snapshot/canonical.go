@@ -31,7 +31,7 @@ import (
 //	               status                ACTIVE, COMPLETED, CANCELLED
 //	               enrolledAt            a time, see below
 //	               occurredAt            a time
-//	               completedAt           a time
+//	               completedAt           a time (from DHIS2 2.42 on: 2.41 makes it the moment of the import)
 //	               followUp              "true" or no entry
 //	               geometry              GeoJSON
 //	               attributeOptionCombo  the uid; no entry for the default one (DHIS2 2.43; never before it)
@@ -75,6 +75,13 @@ type Canonical struct {
 	// Zone is the zone of the server that gave the objects; nil means UTC. It matters only to times with an
 	// offset.
 	Zone *time.Location
+	// ownCompletion tells that the server itself says when an enrollment was completed, so that it is no content.
+	ownCompletion bool
+}
+
+// CanonicalOf reduces what a server gave.
+func CanonicalOf(server *dhis2api.Client) Canonical {
+	return Canonical{Zone: server.Zone(), ownCompletion: server.Version().Minor < 42}
 }
 
 // defaultCategoryOptionCombo is fixed in DHIS2 2.43, the first version in which an enrollment has one.
@@ -128,7 +135,9 @@ func (c Canonical) addEnrollment(face *merge.Face, enrollment *dhis2api.Enrollme
 	fields.set(merge.FieldStatus, enrollment.Status)
 	fields.set("enrolledAt", c.Time(enrollment.EnrolledAt))
 	fields.set(merge.FieldOccurredAt, c.Time(enrollment.OccurredAt))
-	fields.set(merge.FieldCompletedAt, c.Time(enrollment.CompletedAt))
+	if !c.ownCompletion {
+		fields.set(merge.FieldCompletedAt, c.Time(enrollment.CompletedAt))
+	}
 	fields.flag("followUp", enrollment.FollowUp)
 	fields.set(merge.FieldGeometry, geometry(enrollment.Geometry))
 	if enrollment.AttributeOptionCombo != defaultCategoryOptionCombo {

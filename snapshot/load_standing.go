@@ -132,7 +132,7 @@ func (b *trackerBatch) lookAtStandingEvents(ctx context.Context, alike map[merge
 	return nil
 }
 
-func (b *trackerBatch) form() Canonical { return Canonical{Zone: b.local.Zone()} }
+func (b *trackerBatch) form() Canonical { return CanonicalOf(b.local) }
 
 // spared are the values that are not cleared on the target although central does not give them.
 func (b *trackerBatch) spared() spared { return spared{skipped: b.skipped, all: b.options.KeepUnknown} }
@@ -149,7 +149,7 @@ func (b *trackerBatch) compare(given, there merge.Face, alike map[merge.Ref]bool
 // same tells whether an object stands on the target as it is to be.
 func (b *trackerBatch) same(given, standing merge.Object) bool {
 	for field, value := range given.Fields {
-		if standing.Fields[field] != value && !b.unsettable(given.Ref, field) {
+		if standing.Fields[field] != value {
 			return false
 		}
 	}
@@ -164,7 +164,7 @@ func (b *trackerBatch) same(given, standing merge.Object) bool {
 // stays tells of a field that is not given whether it is left on the target.
 func (b *trackerBatch) stays(given merge.Object, field string) bool {
 	switch {
-	case strings.HasPrefix(field, merge.OwnerPrefix), strings.HasPrefix(field, merge.NotePrefix), b.unsettable(given.Ref, field):
+	case strings.HasPrefix(field, merge.OwnerPrefix), strings.HasPrefix(field, merge.NotePrefix):
 		return true
 	case field == "assignedUser": // no import takes one away
 		return true
@@ -173,12 +173,6 @@ func (b *trackerBatch) stays(given merge.Object, field string) bool {
 	}
 	return b.options.KeepUnknown || given.Kind == merge.TrackedEntity && b.skipped.attribute(field) ||
 		given.Kind == merge.Event && b.skipped.dataElement(given.Fields["programStage"], field)
-}
-
-// unsettable tells of a field that no import sets as it is given: DHIS2 2.41 makes the completion of an enrollment
-// the moment of the import.
-func (b *trackerBatch) unsettable(ref merge.Ref, field string) bool {
-	return ref.Kind == merge.Enrollment && field == merge.FieldCompletedAt && b.local.Version().Minor < 42
 }
 
 // leaveOut takes what the target has alike out of the payload and counts it. A parent stays in as long as anything

@@ -1,0 +1,246 @@
+package orchestrator_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator"
+	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
+)
+
+var updateMatrix = flag.Bool("update-matrix", false, "write docs/matrix.md anew from what came of TestMatrix")
+
+// The columns of the matrix: who does it.
+const (
+	onKit           = "on the kit"
+	atCentral       = "at central"
+	bothAlike       = "both alike"
+	bothDifferently = "both differently"
+)
+
+func matrixColumns() []string { return []string{onKit, atCentral, bothAlike, bothDifferently} }
+
+// matrix is one trip in which every kind of change happens, each in a record of its own.
+type matrix struct {
+	againWorld
+	periods map[string]string
+}
+
+// matrixCell is one row and column.
+type matrixCell struct {
+	row     matrixRow
+	column  string
+	name    string
+	outcome string
+	// before is what central showed of it before reconcile, kit what the kit shows.
+	before, kit string
+}
+
+// TestMatrix plays every kind of change, made on the kit, at central and on both sides, in one trip, and holds what came of
+// each against the table that the guide shows. FIELDKIT_ACCEPTANCE_CENTRAL and FIELDKIT_ACCEPTANCE_LOCAL name real servers.
+func TestMatrix(t *testing.T) {
+	versions := []string{"2.41.9.1", "2.42.5.2", "2.43.1"}
+	if os.Getenv("FIELDKIT_ACCEPTANCE_CENTRAL") != "" {
+		versions = []string{"these servers"}
+	}
+	for _, version := range versions {
+		t.Run(version, func(t *testing.T) {
+			m := &matrix{newAgainWorld(t, version), map[string]string{}}
+			cells := m.play()
+			got := tableOf(cells)
+			path := filepath.Join("..", "docs", "matrix.md")
+			if *updateMatrix {
+				m.must(os.WriteFile(path, []byte(got), 0o644))
+			}
+			want, err := os.ReadFile(path)
+			m.must(err)
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("the outcomes are not those of docs/matrix.md (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// play plays the trip and returns what came of every cell.
+func (m *matrix) play() []*matrixCell {
+	t := m.t
+	m.edit("programStages", "visit", func(stage map[string]any) { stage["enableUserAssignment"], stage["featureType"] = true, "POINT" })
+	var cells []*matrixCell
+	for _, row := range matrixRows() {
+		for _, column := range matrixColumns() {
+			cells = append(cells, &matrixCell{row: row, column: column, name: fmt.Sprintf("%s %s %s", row.kind, row.verb, column)})
+		}
+	}
+	for _, cell := range cells {
+		if cell.row.base != nil {
+			cell.row.base(m, m.central, cell.name, 1)
+		}
+	}
+	const below = "deleted on the kit, visit added at central"
+	m.person(m.central, below, nil)
+	m.again()
+	m.local = m.connect(orchestrator.Local, m.local.BaseURL())
+
+	for _, cell := range cells {
+		if cell.row.never[cell.column] == "" {
+			cell.act(m)
+		}
+	}
+	deletePerson(m, m.local, below, 1)
+	m.send(m.central, dhis2api.TrackerPayload{Events: []*dhis2api.Event{m.visit(below, "second visit", "70.5")}}, "")
+
+	for _, cell := range cells {
+		cell.before, cell.kit = cell.row.seen(m, m.central, cell.name), cell.row.seen(m, m.local, cell.name)
+	}
+	first, err := m.tryReconcile(orchestrator.ReconcileOptions{Allow: 1})
+	if err != nil {
+		first, err = m.tryReconcile(orchestrator.ReconcileOptions{Allow: allowed(err)})
+	}
+	m.must(err)
+	if first.Sums.Open > 0 {
+		t.Errorf("%d changes are open", first.Sums.Open)
+	}
+	states := m.states()
+	for _, cell := range cells {
+		cell.judge(m, states)
+	}
+	if _, err := m.central.TrackedEntity(t.Context(), m.id(below), dhis2api.Lookup{}); err != nil || !slices.Contains(states["person:"+m.id(below)], journal.Conflict) {
+		t.Errorf("%s: %v, %v", below, err, states["person:"+m.id(below)])
+	}
+	if second := m.reconcile(false); second.Sent > 0 || second.Sums != first.Sums {
+		t.Errorf("a second run sends %d; %+v, then %+v", second.Sent, first.Sums, second.Sums)
+	}
+	return cells
+}
+
+// allowed is the number that a run beyond the limits names.
+func allowed(err error) int {
+	var n int
+	if _, found, _ := strings.Cut(orchestrator.Hint(err), "--allow "); found != "" {
+		fmt.Sscan(found, &n) //nolint:errcheck // 0 is not allowed either, and the run says so
+	}
+	return n
+}
+
+func (c *matrixCell) act(m *matrix) {
+	switch c.column {
+	case onKit:
+		c.row.do(m, m.local, c.name, 1)
+	case atCentral:
+		c.row.do(m, m.central, c.name, 1)
+	case bothAlike:
+		c.row.do(m, m.local, c.name, 1)
+		c.row.do(m, m.central, c.name, 1)
+	case bothDifferently:
+		c.row.do(m, m.local, c.name, 1)
+		if c.row.other != nil {
+			c.row.other(m, m.central, c.name, 2)
+		} else {
+			c.row.do(m, m.central, c.name, 2)
+		}
+	}
+}
+
+// states are the states of the changes in the journal, by root.
+func (m *matrix) states() map[string][]journal.State {
+	paths, err := filepath.Glob(filepath.Join(m.kitDir, "trips", "*", "journal.db"))
+	m.must(err)
+	j, err := journal.OpenFile(m.t.Context(), paths[len(paths)-1])
+	m.must(err)
+	defer j.Close()
+	states := map[string][]journal.State{}
+	for c, err := range j.Changes(m.t.Context()) {
+		m.must(err)
+		states[c.Root] = append(states[c.Root], c.State)
+	}
+	return states
+}
+
+// judge says what came of a cell, and holds central against it.
+func (c *matrixCell) judge(m *matrix, states map[string][]journal.State) {
+	if why := c.row.never[c.column]; why != "" {
+		c.outcome = "– (" + why + ")"
+		return
+	}
+	roots := []string{"person:" + m.id(c.name)}
+	if c.row.roots != nil {
+		roots = c.row.roots(m, c.name)
+	}
+	var found []journal.State
+	for _, root := range roots {
+		found = append(found, states[root]...)
+	}
+	slices.Sort(found)
+	found = slices.Compact(found)
+	after := c.row.seen(m, m.central, c.name)
+	held := slices.DeleteFunc(slices.Clone(found), func(s journal.State) bool { return !s.Held() })
+	switch {
+	case len(found) == 0:
+		c.outcome = "stays as central has it"
+	case len(held) > 0:
+		c.outcome = map[journal.State]string{journal.Conflict: "held: you decide", journal.Unclear: "held: not clear", journal.Refused: "held: refused"}[held[0]]
+	case slices.Contains(found, journal.Pushed):
+		c.outcome = "goes home"
+	case slices.Contains(found, journal.AlreadyThere):
+		c.outcome = "there already"
+	default:
+		c.outcome = fmt.Sprint(found)
+	}
+	if c.column == bothDifferently && len(held) == 0 && after != c.kit {
+		c.outcome = "both stand"
+		return
+	}
+	want := c.before
+	if c.outcome == "goes home" {
+		want = c.kit
+	}
+	if after != want {
+		m.t.Errorf("%s: %s, and central has %q, want %q (kit %q, before %q)", c.name, c.outcome, after, want, c.kit, c.before)
+	}
+}
+
+// tableOf is the guide's page.
+func tableOf(cells []*matrixCell) string {
+	var b strings.Builder
+	b.WriteString(matrixIntroduction)
+	fmt.Fprintf(&b, "| what | | %s |\n| --- | --- | --- | --- | --- | --- |\n", strings.Join(matrixColumns(), " | "))
+	before := ""
+	for row := range slices.Chunk(cells, len(matrixColumns())) {
+		kind := row[0].row.kind
+		if kind == before {
+			kind = ""
+		}
+		before = row[0].row.kind
+		fmt.Fprintf(&b, "| %s | %s |", kind, row[0].row.verb)
+		for _, cell := range row {
+			fmt.Fprintf(&b, " %s |", cell.outcome)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+const matrixIntroduction = `# Every kind of change
+
+What reconcile makes of each kind of change, made on the kit, at central, or on both sides since the trip began. The table is
+what came of one trip in which all of it happens, each in a record of its own (` + "`TestMatrix`" + `; ` + "`make matrix CENTRAL=url LOCAL=url`" + `
+plays it on two real servers). After it every record at central was looked at: what goes home is there, and what is held, or
+was done at central, stands as central had it. A second run sends nothing.
+
+*Goes home*: sent, read back. *Stays as central has it*: nothing has to travel; the next prepare, or ` + "`--refresh`" + `, brings it to the
+kit. *There already*: both sides hold the same. *Both stand*: they are two records, and both remain. *Held*: central keeps its own until
+somebody decides. A person deleted on the kit to whom central has added a visit is held too.
+
+Notes are only ever added, and neither a relationship nor a note is changed. A tracked entity's own change is that of its
+attributes, owners and so on. Where both sides complete a record and the tablets say different times, that is a conflict about
+the time. DHIS2 2.41 says itself when an enrollment was completed, so there it is none.
+
+`
