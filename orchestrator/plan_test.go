@@ -1,8 +1,10 @@
 package orchestrator_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api/dhis2sim"
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator"
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/report"
 )
@@ -210,6 +213,91 @@ func TestPlannedIsNotForced(t *testing.T) {
 	w.reconcile(false)
 	w.expectAttributes("Ana", map[string]string{"phone": "6111-0001", "community": "Boca de Soloy", "birthDate": "1984-03-03"})
 	w.expectAttributes("Berta", map[string]string{"phone": "6222-0002", "birthDate": "1991-02-03"})
+}
+
+// TestPlannedLooksAgain lets somebody change Ana at central while the question is asked: she is not sent, for the plan assumes
+// something else.
+func TestPlannedLooksAgain(t *testing.T) {
+	w := away(t)
+	asked := ""
+	r, err := w.tryReconcile(orchestrator.ReconcileOptions{Planned: w.keep(w.plan()), Confirm: func(_ context.Context, question string) error {
+		asked = question
+		w.send(w.central, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{w.changed("Ana", "birthDate", "1984-03-03")}}, "")
+		return nil
+	}})
+	if err != nil || asked == "" {
+		t.Fatalf("asked %q: %v", asked, err)
+	}
+	w.expectAttributes("Ana", map[string]string{"phone": "6000-0001", "community": "Boca de Soloy", "birthDate": "1984-03-03"})
+	want := map[string]string{w.id("Ana"): "central moved on since it was planned"}
+	if diff := cmp.Diff(want, moved(r)); diff != "" || r.ExitCode() == 0 {
+		t.Errorf("exit code %d; what did not go (-want +got):\n%s", r.ExitCode(), diff)
+	}
+}
+
+// TestPlannedWithDecisions carries out a plan that was made with decisions: with them it goes, and without them what they
+// were about is held, as it is.
+func TestPlannedWithDecisions(t *testing.T) {
+	w, first := disputed(t, "2.42.5.2")
+	decided := map[int]string{
+		w.conflict(first, "Ana", "phone"): "local", w.conflict(first, "Berta", "phone"): "local", w.conflict(first, "Carlos", "phone"): "=6333-0003",
+	}
+	w.planDecided(decided)
+	content, err := os.ReadFile(filepath.Join(w.kitDir, "trips", first.Trip, "plan.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := w.without(strings.Split(strings.TrimSpace(string(content)), "\n"), "Berta")
+	undecided := w.carryOut(lines)
+	w.expectAttributes("Ana", map[string]string{"phone": "6222-0001", "community": "Soloy"})
+	if undecided.Sent != 0 || moved(undecided)[w.id("Ana")] != "changed on both sides" {
+		t.Errorf("without the decisions %d were sent: %s", undecided.Sent, asJSON(undecided.Kept))
+	}
+	r, err := w.tryReconcile(orchestrator.ReconcileOptions{Decisions: w.decisions(decided), Who: "maria", Planned: w.keep(lines)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.expectAttributes("Ana", map[string]string{"phone": "6111-0001", "community": "Soloy"})
+	w.expectAttributes("Berta", map[string]string{"phone": "6222-0002", "birthDate": "1990-01-01", "nationalID": "8-1-1"})
+	w.expectAttributes("Carlos", map[string]string{"phone": "6333-0003"})
+	if r.Kept.Home != 2 || r.Kept.LeftOut != 1 || len(r.Kept.Moved) != 0 {
+		t.Errorf("of the plan: %s", asJSON(r.Kept))
+	}
+	w.reconcile(false)
+	w.expectAttributes("Berta", map[string]string{"phone": "6111-0002", "birthDate": "1990-01-01", "nationalID": "8-1-1"})
+}
+
+// TestPlannedThroughTrouble carries out a plan while every import is cut off after central stored it: given again until it
+// comes to its end, it brings home what stands in it, once, and nothing else.
+func TestPlannedThroughTrouble(t *testing.T) {
+	server, w := newTroubledWorld(t)
+	w.outAndBack()
+	path := w.keep(w.without(w.plan(), "Ana"))
+	count := 0
+	remove := server.Inject(dhis2sim.Fault{CutAfter: true, Match: func(r *http.Request) bool {
+		if r.Method != http.MethodPost || r.URL.Path != "/api/tracker" {
+			return false
+		}
+		count++
+		return count%4 != 0
+	}})
+	var r *report.Report
+	for range 10 {
+		var err error
+		if r, err = w.tryReconcile(orchestrator.ReconcileOptions{Planned: path}); err == nil {
+			break
+		}
+	}
+	remove()
+	if r == nil || count < 2 {
+		t.Fatalf("it never came to its end; %d imports", count)
+	}
+	w.expectAttributes("Ana", map[string]string{"phone": "6000-0001", "community": "Boca de Soloy"})
+	w.expectAttributes("Yara", map[string]string{"nationalID": "8-999-8"})
+	if r.Kept.LeftOut != 1 || len(r.Kept.Moved) != 0 {
+		t.Errorf("of the plan: %s", asJSON(r.Kept))
+	}
+	w.checkHome(w.reconcile(false))
 }
 
 // TestPlannedRefused gives what is no plan of this trip: nothing is sent.
