@@ -89,8 +89,10 @@ func moved(r *report.Report) map[string]string {
 	return reasons
 }
 
-func away(t *testing.T) *world {
-	w := newWorld(t, simulated(t, "2.42.5.2"), simulated(t, "2.42.5.2"), "")
+func away(t *testing.T) *world { return awayWith(t, "2.42.5.2") }
+
+func awayWith(t *testing.T, version string) *world {
+	w := newWorld(t, simulated(t, version), simulated(t, version), "")
 	w.outAndBack()
 	return w
 }
@@ -140,16 +142,21 @@ func TestPlanSaysWhatIsToBecome(t *testing.T) {
 
 // TestPlannedWhole carries out a plan as it was made: it comes to what reconcile comes to, and given again it sends nothing.
 func TestPlannedWhole(t *testing.T) {
-	w := away(t)
-	lines := w.plan()
-	r := w.carryOut(lines)
-	w.checkHome(r)
-	if r.Kept.LeftOut != 0 || len(r.Kept.Moved) != 0 || r.Kept.Operations == 0 || r.Kept.Operations != r.Kept.Home+r.Kept.Held {
-		t.Errorf("of the plan: %+v", r.Kept)
-	}
-	again := w.carryOut(lines)
-	if again.Sent != 0 || again.Sums != r.Sums {
-		t.Errorf("given again, it sent %d; sums %+v, before %+v", again.Sent, again.Sums, r.Sums)
+	for _, version := range []string{"2.41.9.1", "2.42.5.2", "2.43.1"} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			w := awayWith(t, version)
+			lines := w.plan()
+			r := w.carryOut(lines)
+			w.checkHome(r)
+			if r.Kept.LeftOut != 0 || len(r.Kept.Moved) != 0 || r.Kept.Operations == 0 || r.Kept.Operations != r.Kept.Home+r.Kept.Held {
+				t.Errorf("of the plan: %+v", r.Kept)
+			}
+			again := w.carryOut(lines)
+			if again.Sent != 0 || again.Sums != r.Sums {
+				t.Errorf("given again, it sent %d; sums %+v, before %+v", again.Sent, again.Sums, r.Sums)
+			}
+		})
 	}
 }
 
