@@ -22,6 +22,8 @@ type planHeader struct {
 	Trip    string `json:"trip"`
 	Central string `json:"central"` // the system id
 	Run     int    `json:"run"`
+	// JournalHash is that of the journal when everything was planned, 64 digits.
+	JournalHash string `json:"journalHash"`
 }
 
 // What is to become of an operation.

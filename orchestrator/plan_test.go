@@ -102,6 +102,14 @@ func awayWith(t *testing.T, version string) *world {
 func TestPlanSaysWhatIsToBecome(t *testing.T) {
 	w := away(t)
 	lines := w.plan()
+	var header struct{ JournalHash string }
+	if err := json.Unmarshal([]byte(lines[0]), &header); err != nil {
+		t.Fatal(err)
+	}
+	last, err := report.Read(filepath.Join(w.kitDir, "trips", w.reconcile(true).Trip))
+	if err != nil || header.JournalHash != last.JournalHash {
+		t.Errorf("the plan names the journal's hash %s, the report %+v: %v", header.JournalHash, last, err)
+	}
 	found := map[string]planned{}
 	for _, line := range lines[1:] {
 		p := w.operation(line)

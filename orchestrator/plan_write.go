@@ -20,7 +20,12 @@ type planWriter struct {
 	snapshot *snapshot.Snapshot
 	// labels are what people call fields; nil before the first is named.
 	labels map[string]string
+	// hashAt is where in the file the journal's hash has its place.
+	hashAt int64
 }
+
+// journalHashDigits is how long the journal's hash is.
+const journalHashDigits = 64
 
 // newPlanWriter begins a plan.
 func newPlanWriter(c *comparison, kit string) (*planWriter, error) {
@@ -31,11 +36,15 @@ func newPlanWriter(c *comparison, kit string) (*planWriter, error) {
 	w := &planWriter{file: file, buffer: bufio.NewWriter(file), snapshot: c.taken.snapshot}
 	w.lines = json.NewEncoder(w.buffer)
 	w.lines.SetEscapeHTML(false)
-	header := planHeader{Format: PlanFormat, Kit: kit, Trip: c.trip.id, Central: c.taken.snapshot.Manifest().Central().SystemID, Run: c.run}
+	header := planHeader{
+		Format: PlanFormat, Kit: kit, Trip: c.trip.id, Central: c.taken.snapshot.Manifest().Central().SystemID, Run: c.run,
+		JournalHash: strings.Repeat("0", journalHashDigits), // until it is known
+	}
 	if err := w.lines.Encode(header); err != nil {
 		w.discard()
 		return nil, cannotPlan(err)
 	}
+	w.hashAt = int64(w.buffer.Buffered() - len("\"}\n") - journalHashDigits)
 	return w, nil
 }
 
@@ -78,12 +87,15 @@ func (w *planWriter) label(o *operation) error {
 	return nil
 }
 
-// finish puts the plan in its place.
-func (w *planWriter) finish() error {
+// finish puts the plan in its place, with the journal's hash.
+func (w *planWriter) finish(journalHash string) error {
 	if w == nil {
 		return nil
 	}
 	if err := w.buffer.Flush(); err != nil {
+		return cannotPlan(err)
+	}
+	if _, err := w.file.WriteAt([]byte(journalHash), w.hashAt); err != nil {
 		return cannotPlan(err)
 	}
 	if err := w.file.CloseAtomicallyReplace(); err != nil {

@@ -120,7 +120,11 @@ func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOpti
 	if err := c.plan(ctx, k.options.Progress, looking); err != nil {
 		return outcome{}, err
 	}
-	if err := plan.finish(); err != nil {
+	hash, err := c.trip.journal.Hash(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	if err := plan.finish(hash); err != nil {
 		return outcome{}, err
 	}
 	open, err := c.openCount(ctx)
