@@ -75,7 +75,7 @@ func (p *preparation) unfinished(ctx context.Context, t *trip, candidates func(*
 	if err != nil {
 		return nil, err
 	}
-	c, err := p.kit.newComparison(ctx, t, s, p.central, p.local)
+	c, err := p.kit.newComparison(t, s, p.central, p.local)
 	if err != nil {
 		return nil, err
 	}

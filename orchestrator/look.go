@@ -269,23 +269,12 @@ type changeKey struct {
 func (c *comparison) file(ctx context.Context, v *view, r root, rows []journal.Change, changes []merge.Change, ruling *ruling) ([]journal.Change, error) {
 	record := ruling.record
 	known := byKey(rows)
-	var filed []journal.Change
-	stands := map[changeKey]bool{} // in the journal already, just so
-	for _, change := range changes {
-		key := changeKey{change.Ref, change.Field}
-		before, again := known[key]
-		delete(known, key)
-		after := journal.Change{Change: change, Root: r.String(), Run: c.run, Content: c.contentOf(change, record.Local, ruling)}
-		if err := c.place(ctx, v, r, &after, before, again); err != nil {
-			return nil, err
-		}
-		filed = append(filed, after)
-		if again && before.Same(after) {
-			stands[key] = true
-		}
+	filed, stands, err := c.placeAll(ctx, v, r, known, changes, ruling)
+	if err != nil {
+		return nil, err
 	}
 	unfit := ruling.unfit(r, changes)
-	err := c.trip.journal.Update(ctx, func(tx *journal.Tx) error {
+	err = c.trip.journal.Update(ctx, func(tx *journal.Tx) error {
 		for _, row := range filed {
 			if !stands[changeKey{row.Ref, row.Field}] {
 				if err := tx.Put(row); err != nil {
@@ -329,6 +318,26 @@ func (c *comparison) file(ctx context.Context, v *view, r root, rows []journal.C
 		}
 	}
 	return filed, err
+}
+
+// placeAll gives every change its state, tells which stand in the journal already, just so, and leaves in known what the kit
+// no longer has.
+func (c *comparison) placeAll(
+	ctx context.Context, v *view, r root, known map[changeKey]journal.Change, changes []merge.Change, ruling *ruling,
+) (filed []journal.Change, stands map[changeKey]bool, err error) {
+	stands = map[changeKey]bool{}
+	for _, change := range changes {
+		key := changeKey{change.Ref, change.Field}
+		before, again := known[key]
+		delete(known, key)
+		after := journal.Change{Change: change, Root: r.String(), Run: c.run, Content: c.contentOf(change, ruling.record.Local, ruling)}
+		if err := c.place(ctx, v, r, &after, before, again); err != nil {
+			return nil, nil, err
+		}
+		filed = append(filed, after)
+		stands[key] = again && before.Same(after)
+	}
+	return filed, stands, nil
 }
 
 // conclude writes what the state of a change means for later runs: what it is compared with from now on, its

@@ -207,7 +207,7 @@ func (k *Kit) compareTrip(ctx context.Context, t *trip, options ReconcileOptions
 	if err != nil {
 		return nil, err
 	}
-	c, err := k.newComparison(ctx, t, taken, central, local)
+	c, err := k.newComparison(t, taken, central, local)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +215,7 @@ func (k *Kit) compareTrip(ctx context.Context, t *trip, options ReconcileOptions
 	return c, nil
 }
 
-func (k *Kit) newComparison(ctx context.Context, t *trip, s *snapshot.Snapshot, central, local *dhis2api.Client) (*comparison, error) {
+func (k *Kit) newComparison(t *trip, s *snapshot.Snapshot, central, local *dhis2api.Client) (*comparison, error) {
 	c := &comparison{
 		trip: t, scope: s.Scope(), central: central, local: local, openDatabase: k.openDatabase,
 		centralForm: snapshot.CanonicalOf(central),
