@@ -209,7 +209,7 @@ func (w *world) setUp() {
 		})
 	}
 	for _, name := range []string{"firstName", "nationalID"} {
-		ofType = append(ofType, map[string]any{"id": w.id("in type " + name), "trackedEntityAttribute": w.ref(name), "searchable": true})
+		ofType = append(ofType, map[string]any{"id": w.id("in type " + name), "trackedEntityAttribute": w.ref(name), "searchable": true, "displayInList": name == "firstName"})
 	}
 	w.define("trackedEntityTypes", "patient", map[string]any{"trackedEntityTypeAttributes": ofType, "sharing": sharing})
 	for _, name := range []string{"weight", "remark", "wound", "chlorine", "leaflet"} {

@@ -49,6 +49,8 @@ type Config struct {
 type ReportConfig struct {
 	// Language is its code, one of report.Languages; "" is English.
 	Language string
+	// Names has people named in it.
+	Names bool
 }
 
 // CentralConfig says where central is.

@@ -92,6 +92,7 @@ func (p *configParser) known(c *Config) []key {
 		}},
 		{name: "report", without: "what is below", says: "how the report for people is written", keys: []key{
 			{name: "language", read: p.text(&c.Report.Language, checkLanguage), without: "`en`", says: "`en` or `es`: English or Spanish"},
+			{name: "names", read: p.flag(&c.Report.Names), without: "`false`", says: "`true`: report and `conflicts.csv` name people, by what DHIS2 shows of them in lists"},
 		}},
 		{name: "sideEffects", read: p.flag(&c.SideEffects), without: "`false`", says: "`true`: central sends the messages of its programs and forms " +
 			"(SMS, e-mail) for what reconcile brings; they come late, and those that the kit sent come twice"},

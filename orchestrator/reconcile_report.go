@@ -60,6 +60,11 @@ func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time,
 	if err := addLabels(ctx, c.loaded.snapshot, result); err != nil {
 		return nil, err
 	}
+	if k.config.Report.Names {
+		if err := c.addNames(ctx, result); err != nil {
+			return nil, err
+		}
+	}
 	if !planOnly {
 		state := tripReady
 		if result.Closed {

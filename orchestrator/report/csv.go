@@ -21,7 +21,7 @@ func writeCSV(w io.Writer, r *Report) error {
 	rows := csv.NewWriter(w)
 	rows.UseCRLF = true
 	head := []string{
-		numberColumn, "kind", "uid", "person", "field", "label", "base", "local", "local by", "local at",
+		numberColumn, "kind", "uid", "person", "name", "field", "label", "base", "local", "local by", "local at",
 		"central", "central by", "central at", "reason", decisionColumn,
 	}
 	if err := rows.Write(head); err != nil {
@@ -39,7 +39,7 @@ func writeCSV(w io.Writer, r *Report) error {
 	slices.SortStableFunc(conflicts, func(a, b Conflict) int { return a.Number - b.Number })
 	for _, c := range conflicts {
 		row := []string{
-			strconv.Itoa(c.Number), c.Kind, c.UID, c.Person, c.Field, c.Label, c.Base, c.Local, c.LocalEdit.By, value(c.LocalEdit.At),
+			strconv.Itoa(c.Number), c.Kind, c.UID, c.Person, c.Name, c.Field, c.Label, c.Base, c.Local, c.LocalEdit.By, value(c.LocalEdit.At),
 			c.Central, c.CentralEdit.By, value(c.CentralEdit.At), c.Reason, given[c.Number].text(),
 		}
 		for i := range row {

@@ -8,6 +8,7 @@
 package report
 
 import (
+	"iter"
 	"slices"
 	"time"
 )
@@ -24,6 +25,8 @@ type Report struct {
 	Central Central `json:"central"`
 	// Language is that of report.html, by its code; English without. Reasons are English here.
 	Language string `json:"language,omitempty"`
+	// Names tells whether people are named.
+	Names bool `json:"names,omitempty"`
 	// PlanOnly is true when the run stopped before sending.
 	PlanOnly bool      `json:"planOnly"`
 	Started  time.Time `json:"started"`
@@ -175,6 +178,45 @@ type Reference struct {
 	UID  string `json:"uid"`
 	// Person is the tracked entity the object belongs to; empty where there is none.
 	Person string `json:"person,omitempty"`
+	// Name is what DHIS2 shows of that person in lists; empty unless fieldkit.yaml asks for names.
+	Name string `json:"name,omitempty"`
+}
+
+// References yields every record that the report names, to be changed in place.
+func (r *Report) References() iter.Seq[*Reference] {
+	return func(yield func(*Reference) bool) {
+		var all []*Reference
+		for _, list := range [][]Conflict{r.Conflicts, r.Rewritten, r.Overtaken} {
+			for i := range list {
+				all = append(all, &list[i].Reference)
+			}
+		}
+		for _, list := range [][]Refusal{r.Refusals, r.NotLoaded} {
+			for i := range list {
+				all = append(all, &list[i].Reference)
+			}
+		}
+		waiting := [][]Waiting{r.Waiting}
+		if r.Kept != nil {
+			waiting = append(waiting, r.Kept.Moved)
+		}
+		for _, list := range waiting {
+			for i := range list {
+				all = append(all, &list[i].Reference)
+			}
+		}
+		for i := range r.Decisions {
+			all = append(all, &r.Decisions[i].Reference)
+		}
+		for i := range r.Merged {
+			all = append(all, &r.Merged[i].Reference)
+		}
+		for _, reference := range all {
+			if !yield(reference) {
+				return
+			}
+		}
+	}
 }
 
 // Conflict is one field that both sides hold differently. Base, Local and Central are canonical values;
