@@ -165,6 +165,10 @@ func NotFound(err error) bool {
 	return errors.As(err, &status) && status.Status == http.StatusNotFound
 }
 
+// NotUnderstood tells whether err says that an answer is not of the form in which DHIS2 answers: something on the way
+// answered in its place, or it answered yes with an error inside.
+func NotUnderstood(err error) bool { return errors.Is(err, errFormat) }
+
 // tooMuch tells whether err may pass when less is asked for at once.
 func tooMuch(err error) bool {
 	var status *StatusError

@@ -106,6 +106,9 @@ func (c *Client) Upload(ctx context.Context, file FileUpload) (*FileResource, er
 	if err := c.do(ctx, r, &answer); err != nil {
 		return nil, fmt.Errorf("file %s: %w", file.UID, err)
 	}
+	if answer.Response.FileResource.ID == "" {
+		return nil, &UnknownOutcomeError{Method: r.method, Path: r.path, Err: fmt.Errorf("%w: it names no file", errFormat)}
+	}
 	return &answer.Response.FileResource, nil
 }
 

@@ -29,7 +29,7 @@ type circumstances struct {
 // holds the unique values that the kit wants to send. Those come second, as "attribute holder".
 func (c *circumstances) of(ctx context.Context, v *view, r root, change journal.Change) (fingerprint string, holders []string, err error) {
 	if err := c.prepare(ctx); err != nil {
-		return "", nil, err
+		return "", nil, atServer(ctx, Central, c.central.BaseURL(), err)
 	}
 	h := sha256.New()
 	fmt.Fprintln(h, c.metadata)
@@ -37,7 +37,7 @@ func (c *circumstances) of(ctx context.Context, v *view, r root, change journal.
 		fmt.Fprintf(h, "%x\n", merge.Hash(v.central.faces[r].Objects[ref]))
 	}
 	if holders, err = c.holders(ctx, v, change); err != nil {
-		return "", nil, err
+		return "", nil, atServer(ctx, Central, c.central.BaseURL(), err)
 	}
 	fmt.Fprintln(h, strings.Join(holders, "\n"))
 	if change.Field != "" {

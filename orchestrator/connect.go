@@ -84,9 +84,16 @@ func atServer(ctx context.Context, side Side, url string, err error) error {
 		unsupported  *dhis2api.UnsupportedVersionError
 		status       *dhis2api.StatusError
 	)
+	switch {
 	// Such a status is of the server or of a proxy before it, and the client has tried more than once.
-	failing := errors.As(err, &status) && (status.Status >= http.StatusInternalServerError || status.Status == http.StatusTooManyRequests)
-	if failing || errors.As(err, &unreachable) || errors.As(err, &stranger) || errors.As(err, &unauthorized) || errors.As(err, &unsupported) {
+	case errors.As(err, &status) && status.Status >= http.StatusInternalServerError:
+		return &ServerError{Side: side, URL: url, Err: err, Advice: "the server, or a proxy before it, is in trouble: run the same again in a while; its log says more"}
+	case errors.As(err, &status) && status.Status == http.StatusTooManyRequests:
+		return &ServerError{Side: side, URL: url, Err: err, Advice: "the server, or a proxy before it, wants fewer requests: wait, or ask for less at a time with `rate` in " + ConfigFile}
+	case dhis2api.NotUnderstood(err):
+		return &ServerError{Side: side, URL: url, Err: err, Advice: "something before the server answers in its place, or it broke off: run the same again; open the address in a browser"}
+	}
+	if errors.As(err, &unreachable) || errors.As(err, &stranger) || errors.As(err, &unauthorized) || errors.As(err, &unsupported) {
 		return &ServerError{Side: side, URL: url, Err: err}
 	}
 	return err

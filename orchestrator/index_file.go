@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -86,7 +87,7 @@ func (w *indexWriter) add(ctx context.Context, key pieceKey, at place, content [
 	}
 	_, err := w.many.ExecContext(ctx, w.values...)
 	w.values = w.values[:0]
-	return err
+	return cmp.Or(ctx.Err(), err)
 }
 
 // finish makes the index of what was added, and returns how many entries it has. The content of an entry is the sum
@@ -94,7 +95,7 @@ func (w *indexWriter) add(ctx context.Context, key pieceKey, at place, content [
 func (w *indexWriter) finish(ctx context.Context) (entries int64, err error) {
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("cannot write the index: %w", err), w.tx.Rollback())
+			err = w.abandon(fmt.Errorf("cannot write the index: %w", cmp.Or(ctx.Err(), err)))
 		}
 	}()
 	if rows := len(w.values) / pieceColumns; rows > 0 {
@@ -119,8 +120,14 @@ func (w *indexWriter) finish(ctx context.Context) (entries int64, err error) {
 	return entries, w.tx.Commit()
 }
 
-// abandon gives an index up; err is why.
-func (w *indexWriter) abandon(err error) error { return errors.Join(err, w.tx.Rollback()) }
+// abandon gives an index up; err is why. When the run is being stopped the transaction has ended by itself.
+func (w *indexWriter) abandon(err error) error {
+	undo := w.tx.Rollback()
+	if errors.Is(undo, sql.ErrTxDone) {
+		undo = nil
+	}
+	return errors.Join(err, undo)
+}
 
 // difference is an entry that another index lacks, or has with other content.
 type difference struct {
