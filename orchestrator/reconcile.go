@@ -37,7 +37,7 @@ type ReconcileOptions struct {
 //
 // It may be called any number of times, also after a crash: what arrived is found there and not sent again. The
 // error is ErrNoSnapshot without a prepared trip, ErrWrongKey when the snapshot cannot be decrypted, ErrCentral
-// when central cannot be used or is not the trip's, ErrLimits when too much would be deleted or overwritten there,
+// when central cannot be used or is not the trip's, ErrLimits when too much would be deleted, overwritten or refused,
 // ErrUsage for a mistake in the decisions, the policies or the kept plan, and for a plan of another trip.
 func (k *Kit) Reconcile(ctx context.Context, options ReconcileOptions) (*report.Report, error) {
 	t, err := k.readyTrip(ctx)
