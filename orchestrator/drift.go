@@ -18,8 +18,9 @@ type drifting struct {
 	*comparison
 	// usage is what the changes use; nil before the first is noted.
 	usage *snapshot.Usage
-	// open counts the changes that were noted.
-	open int
+	// open counts the changes that were noted, roots are those that have some, in the order of the looks.
+	open  int
+	roots []root
 }
 
 // note notes what the open changes of a view use.
@@ -33,12 +34,16 @@ func (d *drifting) note(v *view) error {
 			return err
 		}
 	}
-	for r, changes := range v.changes {
-		for _, change := range changes {
+	for _, r := range v.roots {
+		before := d.open
+		for _, change := range v.changes[r] {
 			if change.State == journal.Open {
 				d.open++
 				d.usage.Note(usedBy(change, v.records[r].Local))
 			}
+		}
+		if d.open > before {
+			d.roots = append(d.roots, r)
 		}
 	}
 	return nil
@@ -76,15 +81,11 @@ func (d *drifting) find(ctx context.Context, s *sender) ([]report.Drift, error) 
 	if len(drifts) == 0 {
 		return found, nil
 	}
-	roots, err := d.openRoots(ctx)
-	if err != nil {
-		return nil, err
-	}
 	counted := make([]report.Drift, len(drifts))
 	for i, drift := range drifts {
 		counted[i] = report.Drift{Class: drift.Class, UID: drift.UID, Name: drift.Name, What: drift.What, Remedy: drift.Remedy}
 	}
-	for v, err := range d.looks(ctx, roots) {
+	for v, err := range d.looks(ctx, d.roots) {
 		if err != nil {
 			return nil, err
 		}
@@ -105,27 +106,6 @@ func (d *drifting) upgraded() []report.Drift {
 		Class: "system", Name: "DHIS2", What: fmt.Sprintf("is %s at central now, and was %s when the trip began", is, was),
 		Remedy: "where its rules differ, central's refusals say so; prepare the next trip with a kit of that version",
 	}}
-}
-
-// openRoots are the roots that something is to be sent of.
-func (d *drifting) openRoots(ctx context.Context) ([]root, error) {
-	var roots []root
-	known := map[string]bool{}
-	for c, err := range d.trip.journal.Changes(ctx, journal.Open) {
-		if err != nil {
-			return nil, err
-		}
-		if known[c.Root] {
-			continue
-		}
-		known[c.Root] = true
-		r, err := parseRoot(c.Root)
-		if err != nil {
-			return nil, err
-		}
-		roots = append(roots, r)
-	}
-	return roots, d.loaded.inOrder(ctx, roots)
 }
 
 // count asks central about the changes of a view, where a drift touches one, and counts what it would refuse for each.

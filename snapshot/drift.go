@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -104,18 +103,6 @@ func (u *Usage) addForm(record merge.Object, add func(class, uid string)) {
 	}
 }
 
-// ids are the uids of a class that are used, and were in the snapshot, sorted.
-func ids[T any](u *Usage, class string, known map[string]T) []string {
-	var uids []string
-	for key := range u.used {
-		if _, there := known[key.uid]; there && key.class == class {
-			uids = append(uids, key.uid)
-		}
-	}
-	slices.Sort(uids)
-	return uids
-}
-
 // Touches tells whether a drift is about something that the record uses; what must now be filled in is, of records that are
 // to be filled in there and do not have it.
 func (u *Usage) Touches(d Drift, record merge.Object) bool {
@@ -134,11 +121,11 @@ func (u *Usage) Touches(d Drift, record merge.Object) bool {
 // Drifts asks central for what is used, in some ten requests whatever the number of records, and lists how it differs from
 // the snapshot; what may be refused for it says LockOuts. Rules of programs and people are not among it.
 func (u *Usage) Drifts(ctx context.Context, central *dhis2api.Client) ([]Drift, error) {
-	is, err := u.readNow(ctx, central)
+	was := u.usedThen()
+	is, err := readNow(ctx, central, was)
 	if err != nil {
 		return nil, err
 	}
-	was := u.usedThen()
 	c := &lockOuts{before: was, after: is}
 	missing(c, "programs", was.programs, is.programs)
 	missing(c, "programStages", was.stages, is.stages)
@@ -216,42 +203,32 @@ type lockUnit struct {
 }
 
 // readNow reads from central what is used, as far as it can refuse a record.
-func (u *Usage) readNow(ctx context.Context, central *dhis2api.Client) (*forms, error) {
-	is := &forms{scope: u.then.scope, parents: u.then.parents}
+func readNow(ctx context.Context, central *dhis2api.Client, was *forms) (*forms, error) {
+	is := &forms{scope: was.scope, parents: was.parents}
 	const field = "mandatory,compulsory,trackedEntityAttribute[id],dataElement[id],categoryCombo[id]"
 	var units map[string]lockUnit
-	for _, err := range []error{
-		readUsed(ctx, central, "programs", ids(u, "programs", u.then.programs), "id,name,code,trackedEntityType[id],categoryCombo[id],onlyEnrollOnce,"+
-			"selectEnrollmentDatesInFuture,selectIncidentDatesInFuture,expiryDays,completeEventsExpiryDays,programStages[id],"+
-			"programTrackedEntityAttributes["+field+"]", &is.programs),
-		readUsed(ctx, central, "programStages", ids(u, "programStages", u.then.stages), "id,name,code,program[id],repeatable,validationStrategy,"+
-			"programStageDataElements["+field+"]", &is.stages),
-		readUsed(ctx, central, "trackedEntityTypes", ids(u, "trackedEntityTypes", u.then.types), "id,name,code,trackedEntityTypeAttributes["+field+"]", &is.types),
-		readUsed(ctx, central, "dataSets", ids(u, "dataSets", u.then.dataSets), "id,name,code,categoryCombo[id],expiryDays,openFuturePeriods,"+
-			"dataSetElements["+field+"]", &is.dataSets),
-		readUsed(ctx, central, "options", ids(u, "options", u.then.options), "id,name,code,optionSet[id]", &is.options),
-		readUsed(ctx, central, "organisationUnits", ids(u, "organisationUnits", u.then.units), "id,name,code,openingDate,closedDate,programs[id],dataSets[id]", &units),
-	} {
-		if err != nil {
-			return nil, err
-		}
-	}
-	attributes, elements := u.filledIn(is)
-	if err := readUsed(ctx, central, "trackedEntityAttributes", attributes, "id,name,code,valueType,optionSet[id],unique", &is.attributes); err != nil {
-		return nil, err
-	}
-	if err := readUsed(ctx, central, "dataElements", elements, "id,name,code,valueType,optionSet[id],categoryCombo[id]", &is.elements); err != nil {
-		return nil, err
-	}
+	r := usedReading{ctx: ctx, central: central}
+	readUsed(&r, "programs", sortedIDs(was.programs), "id,name,code,trackedEntityType[id],categoryCombo[id],onlyEnrollOnce,"+
+		"selectEnrollmentDatesInFuture,selectIncidentDatesInFuture,expiryDays,completeEventsExpiryDays,programStages[id],"+
+		"programTrackedEntityAttributes["+field+"]", &is.programs)
+	readUsed(&r, "programStages", sortedIDs(was.stages), "id,name,code,program[id],repeatable,validationStrategy,"+
+		"programStageDataElements["+field+"]", &is.stages)
+	readUsed(&r, "trackedEntityTypes", sortedIDs(was.types), "id,name,code,trackedEntityTypeAttributes["+field+"]", &is.types)
+	readUsed(&r, "dataSets", sortedIDs(was.dataSets), "id,name,code,categoryCombo[id],expiryDays,openFuturePeriods,"+
+		"dataSetElements["+field+"]", &is.dataSets)
+	readUsed(&r, "options", sortedIDs(was.options), "id,name,code,optionSet[id]", &is.options)
+	readUsed(&r, "organisationUnits", sortedIDs(was.units), "id,name,code,openingDate,closedDate,programs[id],dataSets[id]", &units)
+	attributes, elements := filledIn(was, is)
+	readUsed(&r, "trackedEntityAttributes", attributes, "id,name,code,valueType,optionSet[id],unique", &is.attributes)
+	readUsed(&r, "dataElements", elements, "id,name,code,valueType,optionSet[id],categoryCombo[id]", &is.elements)
 	sets := map[string]bool{}
-	for _, elements := range []map[string]lockElement{is.attributes, is.elements, u.then.attributes, u.then.elements} {
-		for id, element := range elements {
-			if u.used[metadataKey{"dataElements", id}] || u.used[metadataKey{"trackedEntityAttributes", id}] {
-				sets[element.OptionSet.ID] = true
-			}
+	for _, side := range [][2]map[string]lockElement{{was.attributes, is.attributes}, {was.elements, is.elements}} {
+		for id, element := range side[0] {
+			sets[element.OptionSet.ID], sets[side[1][id].OptionSet.ID] = true, true
 		}
 	}
 	delete(sets, "")
+	readUsed(&r, "optionSets", slices.Sorted(maps.Keys(sets)), "id,name,code", &is.optionSets)
 	is.units = map[string]lockPeriod{}
 	for id, unit := range units {
 		is.units[id] = unit.lockPeriod
@@ -268,12 +245,12 @@ func (u *Usage) readNow(ctx context.Context, central *dhis2api.Client) (*forms, 
 			}
 		}
 	}
-	return is, readUsed(ctx, central, "optionSets", slices.Sorted(maps.Keys(sets)), "id,name,code", &is.optionSets)
+	return is, r.err
 }
 
 // filledIn are the attributes and data elements that are used, and those that must be filled in now.
-func (u *Usage) filledIn(is *forms) (attributes, elements []string) {
-	attributes, elements = ids(u, "trackedEntityAttributes", u.then.attributes), ids(u, "dataElements", u.then.elements)
+func filledIn(was, is *forms) (attributes, elements []string) {
+	attributes, elements = sortedIDs(was.attributes), sortedIDs(was.elements)
 	add := func(fields []lockField) {
 		for _, field := range fields {
 			if id := field.TrackedEntityAttribute.ID; id != "" && field.Mandatory {
@@ -298,23 +275,33 @@ func (u *Usage) filledIn(is *forms) (attributes, elements []string) {
 	return slices.Compact(attributes), slices.Compact(elements)
 }
 
+// usedReading reads from central until something fails, and keeps why.
+type usedReading struct {
+	ctx     context.Context
+	central *dhis2api.Client
+	err     error
+}
+
 // readUsed reads some objects of a class.
-func readUsed[T any](ctx context.Context, central *dhis2api.Client, class string, uids []string, fields string, into *map[string]T) error {
+func readUsed[T any](r *usedReading, class string, uids []string, fields string, into *map[string]T) {
 	*into = map[string]T{}
 	for some := range slices.Chunk(uids, idsAtOnce) {
-		query := dhis2api.ListQuery{Fields: fields, Filters: []string{"id:in:[" + strings.Join(some, ",") + "]"}}
-		for raw, err := range central.List(ctx, class, query) {
-			if err != nil {
-				return fmt.Errorf("metadata: %s: %w", class, err)
-			}
-			var one T
-			if err := json.Unmarshal(raw, &one); err != nil {
-				return fmt.Errorf("metadata: %s %s: %w", class, objectID(raw), err)
-			}
-			(*into)[objectID(raw)] = one
+		if r.err != nil {
+			return
 		}
+		read := Metadata{}
+		query := dhis2api.ListQuery{Fields: fields, Filters: []string{"id:in:[" + strings.Join(some, ",") + "]"}}
+		for raw, err := range r.central.List(r.ctx, class, query) {
+			if err != nil {
+				r.err = fmt.Errorf("metadata: %s: %w", class, err)
+				return
+			}
+			read[class] = append(read[class], raw)
+		}
+		var objects map[string]T
+		r.err = readObjects(read, class, &objects)
+		maps.Copy(*into, objects)
 	}
-	return nil
 }
 
 // onlyUsed leaves out of both sides what no record uses: units that a form is assigned to, places of a form but those that
@@ -357,14 +344,9 @@ func (u *Usage) onlyUsed(was, is *forms) {
 // both reduces the places of a form on both sides. What must be filled in on one side only stays on both.
 func both(was, is []lockField, reduce func([]lockField) []lockField) (before, after []lockField) {
 	before, after = reduce(was), reduce(is)
-	same := func(a lockField) func(lockField) bool {
-		return func(b lockField) bool {
-			return a.DataElement == b.DataElement && a.TrackedEntityAttribute == b.TrackedEntityAttribute
-		}
-	}
 	add := func(to, from, of []lockField) []lockField {
 		for _, field := range of {
-			if i := slices.IndexFunc(from, same(field)); i >= 0 && !slices.ContainsFunc(to, same(field)) {
+			if i := slices.IndexFunc(from, field.samePlace); i >= 0 && !slices.ContainsFunc(to, field.samePlace) {
 				to = append(to, from[i])
 			}
 		}

@@ -186,6 +186,11 @@ type lockField struct {
 	Mandatory, Compulsory                              bool
 }
 
+// samePlace tells whether two places of a form are for the same data element or attribute.
+func (f lockField) samePlace(other lockField) bool {
+	return f.DataElement == other.DataElement && f.TrackedEntityAttribute == other.TrackedEntityAttribute
+}
+
 type lockDataSet struct {
 	object
 	OrganisationUnits []lockRef

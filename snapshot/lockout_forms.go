@@ -127,9 +127,7 @@ func (c *lockOuts) dataSets() {
 // fields compares the places of a form, which has a uid and is called so.
 func (c *lockOuts) fields(was, is []lockField, uid, form, whom string) {
 	find := func(fields []lockField, wanted lockField) (lockField, bool) {
-		i := slices.IndexFunc(fields, func(field lockField) bool {
-			return field.DataElement == wanted.DataElement && field.TrackedEntityAttribute == wanted.TrackedEntityAttribute
-		})
+		i := slices.IndexFunc(fields, wanted.samePlace)
 		if i < 0 {
 			return lockField{}, false
 		}
