@@ -76,13 +76,23 @@ func (h *holding) peopleWithTies(ctx context.Context, people []string) (shown ma
 	if len(missing) == 0 {
 		return shown, deleted, nil
 	}
-	for person, err := range h.server.TrackedEntitiesByID(ctx, missing, dhis2api.Lookup{Fields: "trackedEntity,deleted", IncludeDeleted: true}) {
+	deleted, err = h.deletedAmong(ctx, missing)
+	return shown, deleted, err
+}
+
+// deletedAmong tells which of some people the server has deleted.
+func (h *holding) deletedAmong(ctx context.Context, people []string) (map[string]bool, error) {
+	deleted := map[string]bool{}
+	lookup := dhis2api.Lookup{Fields: "trackedEntity,deleted", IncludeDeleted: true}
+	for person, err := range h.server.TrackedEntitiesByID(ctx, people, lookup) {
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		deleted[person.TrackedEntity] = person.Deleted
+		if person.Deleted {
+			deleted[person.TrackedEntity] = true
+		}
 	}
-	return shown, deleted, nil
+	return deleted, nil
 }
 
 // readRelationships looks each relationship up by its id, but for those that the people they begin in show. Where it is not
@@ -140,15 +150,11 @@ func (h *holding) lookAtEnds(ctx context.Context, r root, tie merge.Object) erro
 	if len(uids) == 0 {
 		return nil
 	}
-	for person, err := range h.server.TrackedEntitiesByID(ctx, uids, dhis2api.Lookup{Fields: "trackedEntity,deleted", IncludeDeleted: true}) {
-		if err != nil {
-			return err
-		}
-		if person.Deleted {
-			h.faces[r].Deleted[merge.Ref{Kind: merge.TrackedEntity, UID: person.TrackedEntity}] = true
-		}
+	deleted, err := h.deletedAmong(ctx, uids)
+	for uid := range deleted {
+		h.faces[r].Deleted[merge.Ref{Kind: merge.TrackedEntity, UID: uid}] = true
 	}
-	return nil
+	return err
 }
 
 // twins tells whether a relationship is the same tie as the other server's. Any other one of the same end is a record of
