@@ -26,6 +26,8 @@ type Fault struct {
 	RetryAfter        time.Duration
 	// LoginPage answers 200 with DHIS2's login page instead of doing anything.
 	LoginPage bool
+	// After has Status or LoginPage answered when all was done, in place of the server's own answer.
+	After bool
 	// CutBefore cuts the connection before anything was done, CutAfter when all was done.
 	CutBefore, CutAfter bool
 	// Truncate does what was asked, and sends half of the answer as if it were the whole.
@@ -99,12 +101,12 @@ func (f *faults) serve(w http.ResponseWriter, r *http.Request, server http.Handl
 			return
 		}
 	}
-	switch {
-	case fault.CutBefore:
-		panic(http.ErrAbortHandler) // how net/http cuts a connection
-	case fault.CutAfter:
+	if fault.CutAfter || fault.After {
 		server.ServeHTTP(newAnswer(http.Header{}), r)
-		panic(http.ErrAbortHandler)
+	}
+	switch {
+	case fault.CutBefore, fault.CutAfter:
+		panic(http.ErrAbortHandler) // how net/http cuts a connection
 	case fault.LoginPage:
 		loginPage(w, r)
 	case fault.Status != 0:
