@@ -72,7 +72,10 @@ func TestMatrix(t *testing.T) {
 // play plays the trip and returns what came of every cell.
 func (m *matrix) play() []*matrixCell {
 	t := m.t
-	m.edit("programStages", "visit", func(stage map[string]any) { stage["enableUserAssignment"], stage["featureType"] = true, "POINT" })
+	for class, name := range map[string]string{"trackedEntityTypes": "patient", "programs": "program", "programStages": "visit"} {
+		m.edit(class, name, func(object map[string]any) { object["featureType"] = "POINT" })
+	}
+	m.edit("programStages", "visit", func(stage map[string]any) { stage["enableUserAssignment"] = true })
 	var cells []*matrixCell
 	for _, row := range matrixRows() {
 		for _, column := range matrixColumns() {
