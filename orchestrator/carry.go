@@ -18,6 +18,8 @@ type carriage struct {
 	shown     []journal.Shown
 	decisions []journal.Decision
 	signed    []journal.SignOff
+	// identities go on whether anything of them is open or not: what tablets send for an adopted person goes where it went.
+	identities []journal.Identity
 }
 
 // factCarried is set when what the trip before has not brought home was taken over.
@@ -75,7 +77,7 @@ func (p *preparation) unfinished(ctx context.Context, t *trip, candidates func(*
 	if err != nil {
 		return nil, err
 	}
-	c, err := p.kit.newComparison(t, s, p.central, p.local)
+	c, err := p.kit.newComparison(ctx, t, s, p.central, p.local)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +109,9 @@ func (p *preparation) unfinished(ctx context.Context, t *trip, candidates func(*
 		return nil, err
 	}
 	if carried.signed, err = t.journal.SignOffs(ctx); err != nil {
+		return nil, err
+	}
+	if carried.identities, err = t.journal.Identities(ctx); err != nil {
 		return nil, err
 	}
 	return carried, t.journal.EndRun(ctx, c.run, "carried on", p.kit.options.Now())
@@ -178,6 +183,11 @@ func (c *carriage) write(ctx context.Context, j *journal.Journal) error {
 		// All of them, settled ones too: no number may ever mean two things.
 		for _, shown := range c.shown {
 			if err := tx.PutShown(shown); err != nil {
+				return err
+			}
+		}
+		for _, identity := range c.identities {
+			if err := tx.Identify(identity); err != nil {
 				return err
 			}
 		}

@@ -18,6 +18,7 @@ import (
 // and only makes noise at central. It asks central only when there is a refusal to think over.
 type circumstances struct {
 	central *dhis2api.Client
+	aliases *aliases
 	files   *files
 	// metadata fingerprints what central's checks are made of; unique are the unique attributes. Both are
 	// read once a run, when first needed.
@@ -75,7 +76,7 @@ func (c *circumstances) holders(ctx context.Context, v *view, change journal.Cha
 			if err != nil {
 				return nil, err
 			}
-			if holder.TrackedEntity != person.TrackedEntity {
+			if holder.TrackedEntity != c.aliases.of(person.TrackedEntity) {
 				holders = append(holders, a.Attribute+" "+holder.TrackedEntity)
 			}
 		}
@@ -87,7 +88,7 @@ func (c *circumstances) holders(ctx context.Context, v *view, change journal.Cha
 // heldBy says who holds the unique values that an object was refused for; empty where that is not known, or was not
 // the reason.
 func heldBy(code string, holders []string) string {
-	if code != "E1064" || len(holders) == 0 {
+	if code != codeNotUnique || len(holders) == 0 {
 		return ""
 	}
 	var people []string

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
@@ -87,8 +88,8 @@ func (r *ruling) decide(change merge.Change) merge.Decision {
 	if decision == nil && r.foretelling && !r.closed && change.Verdict == merge.Conflict {
 		decision = r.byPolicy(change)
 	}
-	if decision == nil {
-		return merge.Undecided
+	if decision == nil || decision.Choice == string(report.ChooseAdopt) {
+		return merge.Undecided // who is adopted is compared as such
 	}
 	shown := journal.Change{Change: change, Circumstance: circumstanceOf(change, r.record)}
 	if !decision.Of(shown) {
@@ -300,6 +301,11 @@ func (c *comparison) recordDecisions(ctx context.Context, who string, k *Kit) er
 			if err := tx.Decide(*decision); err != nil {
 				return err
 			}
+			if decision.Outcome == journal.Standing && decision.Choice == string(report.ChooseAdopt) {
+				if err := c.adopt(tx, decision); err != nil {
+					return err
+				}
+			}
 			if decision.Outcome == journal.Standing {
 				d.recorded[changeKey{decision.Ref, decision.Field}] = decision
 				d.roots[decision.Root] = true
@@ -315,7 +321,7 @@ func (c *comparison) carryOutDecisions(ctx context.Context) error {
 		return nil
 	}
 	named := map[root]bool{}
-	for _, decision := range c.decisions.recorded {
+	for _, decision := range slices.Concat(slices.Collect(maps.Values(c.decisions.recorded)), slices.Collect(maps.Values(c.decisions.fresh))) {
 		r, err := parseRoot(decision.Root)
 		if err != nil {
 			return err

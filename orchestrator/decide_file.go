@@ -90,7 +90,24 @@ func (r *decisionReader) read(ctx context.Context, one report.Decided) error {
 	if !known {
 		return fail("`fieldkit report` lists the conflicts with their numbers", "there is no conflict %d", one.Number)
 	}
-	if one.Choice != report.ChooseCentral {
+	switch heldBy := strings.HasPrefix(shown.Circumstance, circumstanceHeldBy); {
+	case one.Choice == report.ChooseAdopt:
+		if r.adopted(one.Number) {
+			return nil
+		}
+		identity, err := r.adoption(ctx, shown)
+		if errors.Is(err, errNobodySame) {
+			return fail("`fieldkit report` shows who may be the same person; local, central or = and a value is for anything else",
+				"conflict %d cannot be adopted: %v", one.Number, err)
+		}
+		if err != nil {
+			return err
+		}
+		one.Value = identity.AtCentral
+	case heldBy:
+		return fail("adopt, where it is the same person; else the value has to be put right on the kit or at central",
+			"conflict %d cannot be decided so: somebody else at central holds its unique value", one.Number)
+	case one.Choice != report.ChooseCentral:
 		if shown.Circumstance == circumstanceGone {
 			return fail("central takes nothing into what it deleted: central, or leave it held", "conflict %d cannot be decided so: it is deleted at central", one.Number)
 		}

@@ -17,10 +17,29 @@ func (d *decisions) shifts() map[merge.Kind]report.Sums {
 		return shifts
 	}
 	for key, f := range d.foretold {
+		if f.was.State == "" { // the decision brings it about
+			shifts[key.ref.Kind] = shifts[key.ref.Kind].Plus(sumsOf(map[journal.State]int{f.will.State: 1}))
+			continue
+		}
 		from, to := sumsOf(map[journal.State]int{f.was.State: -1}), sumsOf(map[journal.State]int{f.will.State: 1})
 		shifts[key.ref.Kind] = shifts[key.ref.Kind].Plus(from).Plus(to)
 	}
 	return shifts
+}
+
+// broughtAbout are the changes that new decisions will bring about and that will be held.
+func (d *decisions) broughtAbout() []journal.Change {
+	var held []journal.Change
+	if d == nil || d.closed {
+		return nil
+	}
+	for _, f := range d.foretold {
+		if f.was.State == "" && f.will.State.Held() {
+			held = append(held, f.will)
+		}
+	}
+	slices.SortFunc(held, func(a, b journal.Change) int { return cmp.Or(a.Ref.Compare(b.Ref), cmp.Compare(a.Field, b.Field)) })
+	return held
 }
 
 // addDecisions lists what was decided on the trip, or stands from an earlier one, and with a plan what new

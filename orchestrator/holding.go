@@ -32,6 +32,8 @@ type holding struct {
 	person, event, values string
 	// expected is what is looked up by its id where no list shows it.
 	expected expectation
+	// aliases are the people whom this server knows under another uid; nil for the kit.
+	aliases *aliases
 }
 
 // expectation is what a server is asked about beyond what it lists: objects that it, or the other one, held
@@ -43,15 +45,27 @@ type expectation map[root]map[merge.Ref]merge.Object
 // kit, whose ends are looked at for the same tie under another id; nil for the kit.
 func read(ctx context.Context, server *dhis2api.Client, roots []root, expected expectation, ties map[root]merge.Face) (*holding, error) {
 	h := newHolding(server, expected, ties)
-	h.person, h.event, h.values = dhis2api.TrackedEntityFields, dhis2api.EventFields, "attribute,value,valueType,updatedAt,storedBy"
 	return h, h.read(ctx, roots)
 }
 
-// readContent reads central as read does, without who wrote what and when.
-func readContent(ctx context.Context, server *dhis2api.Client, roots []root, expected expectation, ties map[root]merge.Face) (*holding, error) {
-	h := newHolding(server, expected, ties)
-	h.person, h.event, h.values = dhis2api.TrackedEntityContentFields, dhis2api.EventContentFields, "attribute,value"
+// readCentral reads central as read does; people whom it knows under another uid have the kit's.
+func (c *comparison) readCentral(ctx context.Context, roots []root, expected expectation, ties map[root]merge.Face) (*holding, error) {
+	h := newHolding(c.central, expected, ties)
+	h.aliases = c.aliases
 	return h, h.read(ctx, roots)
+}
+
+// readBack reads central as readCentral does, without who wrote what and when.
+func (c *comparison) readBack(ctx context.Context, roots []root, expected expectation, ties map[root]merge.Face) (*holding, error) {
+	h := newHolding(c.central, expected, ties)
+	h.aliases = c.aliases
+	h.contentAlone()
+	return h, h.read(ctx, roots)
+}
+
+// contentAlone leaves out of what is read who wrote what and when.
+func (h *holding) contentAlone() {
+	h.person, h.event, h.values = dhis2api.TrackedEntityContentFields, dhis2api.EventContentFields, "attribute,value"
 }
 
 func newHolding(server *dhis2api.Client, expected expectation, ties map[root]merge.Face) *holding {
@@ -67,6 +81,9 @@ func newHolding(server *dhis2api.Client, expected expectation, ties map[root]mer
 		faces:         map[root]merge.Face{},
 		ties:          ties,
 		expected:      expected,
+		person:        dhis2api.TrackedEntityFields,
+		event:         dhis2api.EventFields,
+		values:        "attribute,value,valueType,updatedAt,storedBy",
 	}
 }
 
@@ -101,13 +118,13 @@ func (h *holding) read(ctx context.Context, roots []root) error {
 // tracked entity type (DHIS2 2.41 to 2.43), so each program that one of them is in is asked once more. A list by program
 // lacks whose enrollment in it is deleted, unless what is deleted is asked for too: their attributes would seem emptied.
 func (h *holding) readPersons(ctx context.Context, roots []root) error {
-	uids := uidsOf(roots)
 	programs := map[string][]string{}
-	for person, err := range h.server.TrackedEntitiesByID(ctx, uids, dhis2api.Lookup{IncludeDeleted: true, Fields: h.person}) {
+	found := map[string]*dhis2api.TrackedEntity{}
+	for person, err := range h.server.TrackedEntitiesByID(ctx, h.aliases.everyOf(uidsOf(roots)), dhis2api.Lookup{IncludeDeleted: true, Fields: h.person}) {
 		if err != nil {
 			return err
 		}
-		h.persons[person.TrackedEntity] = person
+		found[person.TrackedEntity] = person
 		for _, program := range programsOf(person) {
 			programs[program] = append(programs[program], person.TrackedEntity)
 		}
@@ -118,27 +135,17 @@ func (h *holding) readPersons(ctx context.Context, roots []root) error {
 			if err != nil {
 				return err
 			}
-			if person := h.persons[seen.TrackedEntity]; person != nil {
+			if person := found[seen.TrackedEntity]; person != nil {
 				addAttributes(person, seen.Attributes)
 			}
 		}
 	}
-	for _, person := range h.persons {
-		for _, enrollment := range person.Enrollments {
-			h.enrollments[enrollment.Enrollment] = enrollment
-			for _, event := range enrollment.Events {
-				h.events[event.Event] = event
-			}
+	for _, r := range roots {
+		person := found[h.aliases.of(r.uid)]
+		if person == nil {
+			continue
 		}
-		h.add(root{kind: rootPerson, uid: person.TrackedEntity}, func(face *merge.Face) {
-			h.canonical.AddTrackedEntity(face, person)
-			if h.ties == nil {
-				return
-			}
-			for _, relationship := range snapshot.NestedRelationships(person) {
-				h.canonical.AddRelationship(face, relationship)
-			}
-		})
+		h.addPerson(r, onKit(person, r.uid))
 	}
 	for _, r := range roots {
 		if err := h.readTiesOfDeleted(ctx, r); err != nil {
@@ -146,6 +153,26 @@ func (h *holding) readPersons(ctx context.Context, roots []root) error {
 		}
 	}
 	return nil
+}
+
+// addPerson takes in a person with all that is in it.
+func (h *holding) addPerson(r root, person *dhis2api.TrackedEntity) {
+	h.persons[r.uid] = person
+	for _, enrollment := range person.Enrollments {
+		h.enrollments[enrollment.Enrollment] = enrollment
+		for _, event := range enrollment.Events {
+			h.events[event.Event] = event
+		}
+	}
+	h.add(r, func(face *merge.Face) {
+		h.canonical.AddTrackedEntity(face, person)
+		if h.ties == nil {
+			return
+		}
+		for _, relationship := range snapshot.NestedRelationships(person) {
+			h.canonical.AddRelationship(face, relationship)
+		}
+	})
 }
 
 // readTiesOfDeleted adds the relationships of what the kit has deleted: a deletion takes them along.
@@ -166,13 +193,17 @@ func (h *holding) readTiesOfDeleted(ctx context.Context, r root) error {
 // addTiesOf adds to a face the relationships that begin or end in an object. Records show those alone that begin in them
 // or go both ways (DHIS2 2.41 to 2.43).
 func (h *holding) addTiesOf(ctx context.Context, ref merge.Ref, face *merge.Face) error {
-	query, ok := endOf(ref)
+	known := h.aliases.ref(ref)
+	query, ok := endOf(known)
 	if !ok {
 		return nil
 	}
 	for relationship, err := range h.server.Relationships(ctx, query) {
 		if err != nil {
 			return err
+		}
+		if known != ref {
+			relationship = tieOnKit(relationship, known.UID, ref.UID)
 		}
 		h.canonical.AddRelationship(face, relationship)
 	}
@@ -304,6 +335,7 @@ func (h *holding) lookUp(ctx context.Context, r root, expected map[merge.Ref]mer
 // own form does not list is not there.
 func (h *holding) ask(ctx context.Context, ref merge.Ref) error {
 	var err error
+	ref = h.aliases.ref(ref)
 	switch ref.Kind {
 	case merge.TrackedEntity:
 		_, err = h.server.TrackedEntity(ctx, ref.UID, dhis2api.Lookup{Fields: "trackedEntity"})

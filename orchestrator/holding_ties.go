@@ -24,7 +24,7 @@ func (h *holding) readByPeople(ctx context.Context, roots []root) (others []root
 			continue
 		}
 		ends[r] = [2]string{from.UID, to.UID}
-		people[from.UID], people[to.UID] = true, true
+		people[h.aliases.of(from.UID)], people[h.aliases.of(to.UID)] = true, true
 	}
 	shown, deleted, err := h.peopleWithTies(ctx, slices.Sorted(maps.Keys(people)))
 	if err != nil {
@@ -37,7 +37,8 @@ func (h *holding) readByPeople(ctx context.Context, roots []root) (others []root
 		}
 		ref := merge.Ref{Kind: merge.Relationship, UID: r.uid}
 		tie, found := h.ties[r].Objects[ref], false
-		for _, other := range shown[pair[0]] {
+		for _, other := range shown[h.aliases.of(pair[0])] {
+			other = h.aliases.tieAs(tie, other)
 			if other.Relationship == r.uid || h.twins(tie, other) {
 				h.addRelationship(r, other)
 				found = found || other.Relationship == r.uid
@@ -48,7 +49,7 @@ func (h *holding) readByPeople(ctx context.Context, roots []root) (others []root
 			continue
 		}
 		for _, person := range pair {
-			if deleted[person] {
+			if deleted[h.aliases.of(person)] {
 				h.faces[r].Deleted[merge.Ref{Kind: merge.TrackedEntity, UID: person}] = true
 			}
 		}
@@ -104,10 +105,11 @@ func (h *holding) readRelationships(ctx context.Context, roots []root) error {
 	}
 	for _, r := range others {
 		ref := merge.Ref{Kind: merge.Relationship, UID: r.uid}
+		tie := h.ties[r].Objects[ref]
 		found, err := h.server.Relationship(ctx, r.uid, dhis2api.Lookup{})
 		switch {
 		case err == nil:
-			h.addRelationship(r, found)
+			h.addRelationship(r, h.aliases.tieAs(tie, found))
 			continue
 		case forbidden(err):
 			h.unreadable(r, ref, err)
@@ -115,9 +117,8 @@ func (h *holding) readRelationships(ctx context.Context, roots []root) error {
 		case !dhis2api.NotFound(err):
 			return err
 		}
-		tie := h.ties[r].Objects[ref]
 		end, _ := parseEnd(tie.Fields[merge.FieldFrom])
-		query, ok := endOf(end)
+		query, ok := endOf(h.aliases.ref(end))
 		if !ok {
 			continue
 		}
@@ -128,7 +129,7 @@ func (h *holding) readRelationships(ctx context.Context, roots []root) error {
 			if err != nil {
 				return err
 			}
-			if h.twins(tie, other) {
+			if other = h.aliases.tieAs(tie, other); h.twins(tie, other) {
 				h.addRelationship(r, other)
 			}
 		}
@@ -141,18 +142,24 @@ func (h *holding) readRelationships(ctx context.Context, roots []root) error {
 
 // lookAtEnds notes which tracked entities at the ends of a relationship are deleted.
 func (h *holding) lookAtEnds(ctx context.Context, r root, tie merge.Object) error {
-	var uids []string
+	var people []merge.Ref
 	for _, field := range []string{merge.FieldFrom, merge.FieldTo} {
 		if end, ok := parseEnd(tie.Fields[field]); ok && end.Kind == merge.TrackedEntity {
-			uids = append(uids, end.UID)
+			people = append(people, end)
 		}
 	}
-	if len(uids) == 0 {
+	if len(people) == 0 {
 		return nil
 	}
+	var uids []string
+	for _, person := range people {
+		uids = append(uids, h.aliases.of(person.UID))
+	}
 	deleted, err := h.deletedAmong(ctx, uids)
-	for uid := range deleted {
-		h.faces[r].Deleted[merge.Ref{Kind: merge.TrackedEntity, UID: uid}] = true
+	for _, person := range people {
+		if deleted[h.aliases.of(person.UID)] {
+			h.faces[r].Deleted[person] = true
+		}
 	}
 	return err
 }

@@ -18,7 +18,7 @@ import (
 // metadata. A form's value goes by its data element.
 func addLabels(ctx context.Context, s *snapshot.Snapshot, result *report.Report) error {
 	listed := len(result.Conflicts) + len(result.Refusals) + len(result.Waiting) + len(result.Rewritten) + len(result.Overtaken) +
-		len(result.NotLoaded) + len(result.Decisions) + len(result.Merged)
+		len(result.NotLoaded) + len(result.Decisions) + len(result.Merged) + len(result.SamePeople)
 	if listed == 0 {
 		return nil
 	}
@@ -46,6 +46,18 @@ func addLabels(ctx context.Context, s *snapshot.Snapshot, result *report.Report)
 			}
 		}
 	}
+	for i := range result.SamePeople {
+		same := &result.SamePeople[i]
+		same.Label = labels[same.Attribute]
+		for at := range same.Fields {
+			same.Fields[at].Label = labels[same.Fields[at].Field]
+		}
+		for _, list := range [][]report.Enrolled{same.OnKit, same.Central} {
+			for at := range list {
+				list[at].ProgramLabel, list[at].OrgUnitLabel = labels[list[at].Program], labels[list[at].OrgUnit]
+			}
+		}
+	}
 	for i, d := range result.Decisions {
 		result.Decisions[i].Label = label(d.Reference, d.Field)
 	}
@@ -61,7 +73,7 @@ func addLabels(ctx context.Context, s *snapshot.Snapshot, result *report.Report)
 	return ctx.Err()
 }
 
-// fieldLabels are the names of the attributes, data elements, program stages and org units that a snapshot carries, by uid:
+// fieldLabels are the names of the attributes, data elements, programs, their stages and org units that a snapshot carries, by uid:
 // that on forms where there is one.
 func fieldLabels(s *snapshot.Snapshot) (map[string]string, error) {
 	metadata, err := metadataOf(s)
@@ -69,7 +81,7 @@ func fieldLabels(s *snapshot.Snapshot) (map[string]string, error) {
 		return nil, err
 	}
 	labels := map[string]string{}
-	for _, class := range []string{"trackedEntityAttributes", "dataElements", "programStages", "organisationUnits"} {
+	for _, class := range []string{"trackedEntityAttributes", "dataElements", "programs", "programStages", "organisationUnits"} {
 		for _, raw := range metadata[class] {
 			var named struct{ ID, FormName, Name string }
 			if err := json.Unmarshal(raw, &named); err != nil {

@@ -20,7 +20,9 @@ type comparison struct {
 	scope          *snapshot.Scope
 	central, local *dhis2api.Client
 	// taken and loaded index the snapshot; centralForm and localForm turn each server's objects canonical.
-	taken, loaded          *index
+	taken, loaded *index
+	// aliases are the people whom central holds under another uid.
+	aliases                *aliases
 	centralForm, localForm snapshot.Canonical
 	rules                  merge.Rules
 	run                    int
@@ -137,7 +139,15 @@ func (c *comparison) within(record merge.Record) merge.Face {
 func (c *comparison) judge(ctx context.Context, v *view, r root, rows []journal.Change, bases []merge.Base) error {
 	record := merge.Overlay(v.records[r], bases)
 	record.Local = c.within(record)
+	record, rows, err := c.meetAdopted(ctx, r, record, rows)
+	if err != nil {
+		return err
+	}
 	v.records[r] = record
+	if c.aliases.foretold[r.uid] && r.kind == rootPerson {
+		v.changes[r], err = c.foretellAdopted(ctx, v, r, record, rows)
+		return err
+	}
 	ruling := c.decisions.rule(record, false)
 	filed, err := c.file(ctx, v, r, rows, c.compare(record, rows, ruling), ruling)
 	if err != nil {
@@ -151,6 +161,7 @@ func (c *comparison) judge(ctx context.Context, v *view, r root, rows []journal.
 // is a conflict as long as both sides stand as they did then: to send it in every run would change nothing.
 func (c *comparison) compare(record merge.Record, rows []journal.Change, ruling *ruling) []merge.Change {
 	changes := merge.Compare(record, ruling.rules(c.rules))
+	c.holdShared(record, changes)
 	known := byKey(rows)
 	for i, change := range changes {
 		before, again := known[changeKey{change.Ref, change.Field}]

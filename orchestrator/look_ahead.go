@@ -117,7 +117,7 @@ func (g *glance) askServers(ctx context.Context) error {
 	if g.local, err = read(ctx, c.local, g.roots, g.expectedLocal, nil); err != nil {
 		return atServer(ctx, Local, c.local.BaseURL(), err)
 	}
-	if g.central, err = read(ctx, c.central, g.roots, g.expectedCentral, g.local.faces); err != nil {
+	if g.central, err = c.readCentral(ctx, g.roots, g.expectedCentral, g.local.faces); err != nil {
 		return atServer(ctx, Central, c.central.BaseURL(), err)
 	}
 	return nil

@@ -15,7 +15,6 @@ import (
 // addNames gives every record in a report what DHIS2 shows in lists of the person that it belongs to, as the kit holds it. Who
 // is not on the kit any more stays without.
 func (c *comparison) addNames(ctx context.Context, result *report.Report) error {
-	result.Names = true
 	shown, err := shownInLists(c.taken.snapshot)
 	if err != nil {
 		return err
@@ -30,7 +29,7 @@ func (c *comparison) addNames(ctx context.Context, result *report.Report) error 
 	}
 	names := map[string]string{}
 	for batch := range slices.Chunk(people, batchRoots) {
-		held, err := readContent(ctx, c.local, batch, expectation{}, nil)
+		held, err := read(ctx, c.local, batch, nil, nil)
 		if err != nil {
 			return atServer(ctx, Local, c.local.BaseURL(), err)
 		}

@@ -104,7 +104,7 @@ func (p *prediction) predict(ctx context.Context, w wave, v *view) ([]journal.Ch
 func (p *prediction) trial(ctx context.Context, w wave, v *view, objects []objectChanges) (*answer, error) {
 	payload := deletions(objects)
 	if w.trial != dhis2api.ImportStrategyDelete {
-		payload = upserts(objects, v.local, v.central)
+		payload = p.aliases.sent(upserts(objects, v.local, v.central))
 	}
 	options := p.importOptions(w.trial)
 	options.DryRun = true
@@ -112,7 +112,7 @@ func (p *prediction) trial(ctx context.Context, w wave, v *view, objects []objec
 	switch {
 	case err == nil:
 		p.answered++
-		return answerOf(report, objects), nil
+		return p.answerOf(report, objects), nil
 	case ctx.Err() != nil || !brokeOff(err) && !refusedWhole(err):
 		return nil, atServer(ctx, Central, p.central.BaseURL(), err)
 	}

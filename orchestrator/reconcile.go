@@ -120,6 +120,9 @@ func (k *Kit) carryOut(ctx context.Context, c *comparison, options ReconcileOpti
 	if err := c.plan(ctx, k.options.Progress, looking); err != nil {
 		return outcome{}, err
 	}
+	if err := c.offerSurvivors(ctx); err != nil {
+		return outcome{}, err
+	}
 	hash, err := c.trip.journal.Hash(ctx)
 	if err != nil {
 		return outcome{}, err
@@ -207,25 +210,28 @@ func (k *Kit) compareTrip(ctx context.Context, t *trip, options ReconcileOptions
 	if err != nil {
 		return nil, err
 	}
-	c, err := k.newComparison(t, taken, central, local)
+	c, err := k.newComparison(ctx, t, taken, central, local)
 	if err != nil {
 		return nil, err
 	}
 	c.decisions, c.kept = decisions, kept
-	return c, nil
+	return c, c.foretellAliases()
 }
 
-func (k *Kit) newComparison(t *trip, s *snapshot.Snapshot, central, local *dhis2api.Client) (*comparison, error) {
+func (k *Kit) newComparison(ctx context.Context, t *trip, s *snapshot.Snapshot, central, local *dhis2api.Client) (*comparison, error) {
+	identities, err := t.journal.Identities(ctx)
+	if err != nil {
+		return nil, err
+	}
 	c := &comparison{
 		trip: t, scope: s.Scope(), central: central, local: local, openDatabase: k.openDatabase,
 		centralForm: snapshot.CanonicalOf(central),
 		localForm:   snapshot.CanonicalOf(local),
 		rules:       rulesOf(s.Scope()),
-		sideEffects: k.config.SideEffects,
+		sideEffects: k.config.SideEffects, aliases: newAliases(identities),
 	}
 	c.files = &files{comparison: c, standing: map[string]*fileStanding{}, programs: map[string]string{}}
-	c.circumstances = &circumstances{central: central, files: c.files}
-	var err error
+	c.circumstances = &circumstances{central: central, aliases: c.aliases, files: c.files}
 	if c.taken, err = t.newIndex(takenIndex, s, snapshot.Taken, c.centralForm); err != nil {
 		return nil, err
 	}

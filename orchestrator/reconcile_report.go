@@ -57,10 +57,14 @@ func (k *Kit) writeReport(ctx context.Context, c *comparison, started time.Time,
 	if err := addTimeline(ctx, c.trip.journal, result); err != nil {
 		return nil, err
 	}
+	result.Names = k.config.Report.Names
+	if err := c.addSamePeople(ctx, result); err != nil {
+		return nil, err
+	}
 	if err := addLabels(ctx, c.loaded.snapshot, result); err != nil {
 		return nil, err
 	}
-	if k.config.Report.Names {
+	if result.Names {
 		if err := c.addNames(ctx, result); err != nil {
 			return nil, err
 		}
@@ -107,6 +111,11 @@ func reportOf(ctx context.Context, j *journal.Journal, d *decisions) (*report.Re
 			}
 		}
 		if err := addHeld(ctx, j, result, c); err != nil {
+			return nil, err
+		}
+	}
+	for _, will := range d.broughtAbout() {
+		if err := addHeld(ctx, j, result, will); err != nil {
 			return nil, err
 		}
 	}

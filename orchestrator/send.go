@@ -301,7 +301,7 @@ func (s *sender) verify(ctx context.Context, before *view, objects []objectChang
 		}
 		expected[r][o.ref] = merge.Object{Ref: o.ref}
 	}
-	after, err := readContent(ctx, s.central, before.roots, expected, before.local.faces)
+	after, err := s.readBack(ctx, before.roots, expected, before.local.faces)
 	if err != nil {
 		return atServer(ctx, Central, s.central.BaseURL(), err)
 	}
@@ -363,11 +363,11 @@ func (c *comparison) importOptions(strategy dhis2api.ImportStrategy) dhis2api.Im
 
 // store creates and updates tracker objects, then moves owners.
 func (s *sender) store(ctx context.Context, v *view, objects []objectChanges) (*answer, error) {
-	report, err := s.central.Import(ctx, upserts(objects, v.local, v.central), s.importOptions(dhis2api.ImportStrategyCreateAndUpdate))
+	report, err := s.central.Import(ctx, s.aliases.sent(upserts(objects, v.local, v.central)), s.importOptions(dhis2api.ImportStrategyCreateAndUpdate))
 	if err != nil {
 		return nil, err
 	}
-	a := answerOf(report, objects)
+	a := s.answerOf(report, objects)
 	return a, s.moveOwners(ctx, objects, a)
 }
 
@@ -382,7 +382,7 @@ func (s *sender) moveOwners(ctx context.Context, objects []objectChanges, a *ans
 			if !isOwner || c.Local == "" {
 				continue
 			}
-			err := s.central.TransferOwnership(ctx, o.ref.UID, program, c.Local)
+			err := s.central.TransferOwnership(ctx, s.aliases.of(o.ref.UID), program, c.Local)
 			switch {
 			case refusedWhole(err) || forbidden(err):
 				a.refusals[o.ref] = refusedAll([]objectChanges{o}, err).refusals[o.ref]
@@ -400,5 +400,5 @@ func (s *sender) remove(ctx context.Context, _ *view, objects []objectChanges) (
 	if err != nil {
 		return nil, err
 	}
-	return answerOf(report, objects), nil
+	return s.answerOf(report, objects), nil
 }

@@ -53,17 +53,21 @@ func (c *comparison) settle(ctx context.Context, r root, record merge.Record, ro
 func (c *comparison) settleWith(ctx context.Context, v *view, r root, record merge.Record, rows []journal.Change, a *answer) error {
 	var settled []journal.Change
 	var notes []journal.Note
+	offers := map[string]journal.Identity{}
 	for _, row := range rows {
 		if row.State != journal.Sent {
 			continue
 		}
 		row.Run = c.run
-		note, err := c.end(ctx, v, r, record, &row, a)
+		note, offer, err := c.end(ctx, v, r, record, &row, a)
 		if err != nil {
 			return err
 		}
 		if note != nil {
 			notes = append(notes, *note)
+		}
+		if offer != nil {
+			offers[row.UID] = *offer
 		}
 		notes = append(notes, rewrittenOf(row, record.Central, r)...)
 		settled = append(settled, row)
@@ -87,6 +91,16 @@ func (c *comparison) settleWith(ctx context.Context, v *view, r root, record mer
 				}
 			}
 			if err := concludeSent(tx, row); err != nil {
+				return err
+			}
+			if row.Ref.Kind != merge.TrackedEntity || row.Verb != merge.Create {
+				continue
+			}
+			err := tx.EndOffer(row.UID)
+			if identity, offered := offers[row.UID]; offered && err == nil {
+				err = offer(tx, row, identity, v.local.edit(row.Change))
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -121,20 +135,22 @@ func sentValue(row journal.Change) string {
 	return row.Local
 }
 
-// end decides how one change that was sent ended.
-func (c *comparison) end(ctx context.Context, v *view, r root, record merge.Record, row *journal.Change, a *answer) (*journal.Note, error) {
+// end decides how one change that was sent ended. Of a person who was refused it tells who that may be.
+func (c *comparison) end(
+	ctx context.Context, v *view, r root, record merge.Record, row *journal.Change, a *answer,
+) (*journal.Note, *journal.Identity, error) {
 	object, there := record.Central.Objects[row.Ref]
 	switch {
 	case record.Central.Unreadable != "":
 		row.State, row.Reason = journal.Unclear, record.Central.Unreadable
-		return nil, nil
+		return nil, nil, nil
 	case row.Verb == merge.Delete && !there, row.Verb == merge.Create && there,
 		row.Verb == merge.Update && there && object.Fields[row.Field] == sentValue(*row):
 		row.State, row.Code, row.Reason, row.Hint = journal.Pushed, "", "", ""
-		return nil, c.files.prove(ctx, record, row)
+		return nil, nil, c.files.prove(ctx, record, row)
 	case a == nil:
 		row.State = journal.Open
-		return nil, nil
+		return nil, nil, nil
 	}
 	if _, said := a.refusals[row.Ref]; !said && row.Verb == merge.Update && there {
 		row.State, row.Central, row.Circumstance = journal.Conflict, object.Fields[row.Field], ""
@@ -142,16 +158,16 @@ func (c *comparison) end(ctx context.Context, v *view, r root, record merge.Reco
 		return &journal.Note{
 			Kind: journal.Overtaken, Ref: row.Ref, Person: r.person(), Field: row.Field,
 			Base: row.Base, Local: row.Local, Central: row.Central, Reason: row.Reason,
-		}, nil
+		}, nil, nil
 	}
 	no := a.refused(row.Ref, row.Parent)
 	row.State, row.Code, row.Reason, row.Hint = no.state, no.code, no.reason, no.hint
 	if row.Circumstance = no.circumstance; row.State != journal.Refused || v == nil || no.circumstance != "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	circumstance, holders, err := c.circumstances.of(ctx, v, r, *row)
 	row.Circumstance, row.Hint = circumstance, heldBy(row.Code, holders)+enrolledAs(*row, record.Central)+row.Hint
-	return nil, err
+	return nil, offerOf(*row, holders), err
 }
 
 // reasonWrittenOver is why a change that arrived is a conflict all the same.
@@ -207,10 +223,10 @@ func overtaken(objects []objectChanges, before, after *holding, r root) []journa
 }
 
 // answerOf reads central's import report.
-func answerOf(report *dhis2api.ImportReport, objects []objectChanges) *answer {
+func (c *comparison) answerOf(report *dhis2api.ImportReport, objects []objectChanges) *answer {
 	a := &answer{refusals: map[merge.Ref]refusal{}}
 	for _, o := range objects {
-		outcome := report.Outcome(trackerKind(o.ref.Kind), o.ref.UID)
+		outcome := report.Outcome(trackerKind(o.ref.Kind), c.aliases.ref(o.ref).UID)
 		if len(outcome.Errors) == 0 {
 			continue
 		}

@@ -19,7 +19,7 @@ func reconcileCommand() command {
 			"decides: fill in the column `decision` of the trip's `conflicts.csv` and give the file with --decisions. " +
 			"A second run sends nothing twice.",
 		flags: []cli.Flag{
-			&cli.StringFlag{Name: "decisions", Usage: "carry out what is decided about conflicts in `FILE`: local, central, or = and a value"},
+			&cli.StringFlag{Name: "decisions", Usage: "carry out what is decided about conflicts in `FILE`: local, central, adopt, or = and a value"},
 			&cli.IntFlag{Name: "allow", Usage: "delete or overwrite `N` objects of a kind at central although that is beyond the limits of " + orchestrator.ConfigFile},
 			&cli.BoolFlag{Name: "refresh", Usage: "then bring to the kit what central gained, as `fieldkit prepare` does: the next trip begins from it"},
 			&cli.StringFlag{Name: "planned", Usage: "send only what is planned in `FILE`, a plan.jsonl that somebody has read: what is left out of it, or is not so any more, stays open"},

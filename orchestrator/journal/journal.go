@@ -9,6 +9,7 @@
 //   - A base (merge.Base) is what a later run compares a field with instead of the snapshot: what was pushed and
 //     verified, or, carried over from an earlier trip, what a held change started from.
 //   - A conflict is shown to people under a number, and a decision is what they made of it (see Shown).
+//   - An identity is a person of the kit whom central holds, perhaps, under another uid; adopted, an alias.
 //   - A sign-off is somebody's word that a held change may stay held.
 //   - An authorship is who made a change that was sent, and when, on the kit.
 //   - A file is the receipt of a file that values name: what was sent of it, and how far it came.
@@ -148,7 +149,7 @@ func OpenFile(ctx context.Context, path string) (*Journal, error) {
 		return nil, fmt.Errorf("cannot open the journal: %w", err)
 	}
 	name := (&url.URL{Path: path}).EscapedPath() // a directory may be called anything, question marks included
-	db, err := openDatabase(ctx, "file:"+name+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(5000)", schema+decisionSchema+fileSchema+signOffSchema+ledgerSchema)
+	db, err := openDatabase(ctx, "file:"+name+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(5000)", schema+decisionSchema+identitySchema+fileSchema+signOffSchema+ledgerSchema)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the journal %s: %w", path, err)
 	}

@@ -98,6 +98,7 @@ func sectionsOf(r *Report) []listed {
 	var sections []listed
 	for _, s := range []listed{
 		{"conflicts", "conflicts", len(r.Conflicts)}, {"decisions", "decisions", len(r.Decisions)}, {"refused", refused, len(r.Refusals)},
+		{"same", "same", len(r.SamePeople)},
 		{"waiting", "waiting", len(r.Waiting)}, {"drift", "drift", len(r.Drift)}, {"merged", "merged", len(r.Merged)}, {"rewritten", "rewritten", len(r.Rewritten)},
 		{"overtaken", "overtaken", len(r.Overtaken)}, {"notloaded", "notloaded", len(r.NotLoaded)}, {"warnings", "warnings", len(r.Warnings)},
 	} {

@@ -1,7 +1,9 @@
 package report
 
 import (
+	"cmp"
 	"encoding/csv"
+	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -11,7 +13,7 @@ import (
 // byteOrderMark makes spreadsheets read the file as UTF-8.
 const byteOrderMark = "\ufeff"
 
-// writeCSV writes the conflicts for a spreadsheet, one a line, by number: UTF-8 with its mark, lines that end as on
+// writeCSV writes the conflicts, and who may be the same person, for a spreadsheet, one a line, by number: UTF-8 with its mark, lines that end as on
 // Windows, commas, and a column for the decision, which ReadDecisions reads. What was decided in vain or for a plan
 // only stands there again: whoever filled this very file in must not find it emptied.
 func writeCSV(w io.Writer, r *Report) error {
@@ -35,6 +37,16 @@ func writeCSV(w io.Writer, r *Report) error {
 				Reference: d.Reference, Number: number, Verb: d.Verb, Field: d.Field, Label: d.Label, Base: d.Base, Local: d.Local, Central: d.Central, Reason: d.Reason,
 			})
 		}
+	}
+	for _, same := range r.SamePeople {
+		listed := slices.ContainsFunc(conflicts, func(c Conflict) bool { return c.Number == same.Number })
+		if same.Adopted || listed {
+			continue
+		}
+		conflicts = append(conflicts, Conflict{
+			Reference: same.Reference, Number: same.Number, Verb: "create",
+			Reason: fmt.Sprintf("central refused it: trackedEntity %s has the same %s there; adopt, where it is the same person", same.AtCentral, cmp.Or(same.Label, same.Attribute)),
+		})
 	}
 	slices.SortStableFunc(conflicts, func(a, b Conflict) int { return a.Number - b.Number })
 	for _, c := range conflicts {

@@ -29,6 +29,8 @@ const (
 	ChooseLocal Choice = "local"
 	// ChooseCentral lets central's value stand and drops the kit's change.
 	ChooseCentral Choice = "central"
+	// ChooseAdopt says that the kit's person is the one at central who is offered; Value is then the uid of that one.
+	ChooseAdopt Choice = "adopt"
 	// ChooseValue sends a value that neither side has.
 	ChooseValue Choice = "value"
 )
@@ -175,12 +177,12 @@ func decidedOf(number, decision string, line int) (*Decided, error) {
 	switch word := strings.ToLower(decision); {
 	case isValue:
 		d.Choice, d.Value = ChooseValue, strings.TrimSpace(value)
-	case word == string(ChooseLocal), word == string(ChooseCentral):
+	case word == string(ChooseLocal), word == string(ChooseCentral), word == string(ChooseAdopt):
 		d.Choice = Choice(word)
 	default:
 		return nil, &DecisionError{
 			Line: line, Message: fmt.Sprintf("%q is no decision", decision),
-			Advice: "local, central, or = and a value; in a spreadsheet a value begins with '= so that it is not taken for a formula",
+			Advice: "local, central, adopt, or = and a value; in a spreadsheet a value begins with '= so that it is not taken for a formula",
 		}
 	}
 	return d, nil

@@ -25,11 +25,12 @@ func writeHTML(w io.Writer, r *Report, texts *language) error {
 		"say": texts.say, "number": texts.number, "kind": func(kind string) string { return texts.word("kind", kind) },
 		"verb":  func(verb string) string { return texts.word("verb", verb) },
 		"field": texts.field, "value": value, "sentence": sentence, "clock": clock, "hasUID": hasUID, "reason": texts.reason,
-		"choice":  func(choice Choice) string { return texts.word("choice", string(choice)) },
-		"outcome": func(state string) string { return texts.word("outcome", state) },
-		"bars":    barsOf,
-		"moment":  texts.moment,
-		"parts":   func(uid string) []string { return strings.Split(uid, ".") },
+		"choice":    func(choice Choice) string { return texts.word("choice", string(choice)) },
+		"agreement": func(a Agreement) string { return texts.word("agreement", string(a)) },
+		"outcome":   func(state string) string { return texts.word("outcome", state) },
+		"bars":      barsOf,
+		"moment":    texts.moment,
+		"parts":     func(uid string) []string { return strings.Split(uid, ".") },
 	}).Parse(pageSource)
 	if err != nil {
 		return err

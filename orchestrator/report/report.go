@@ -59,6 +59,8 @@ type Report struct {
 	Refusals  []Refusal  `json:"refusals"`
 	// Waiting holds what was not sent, or could not be taken, because it depends on something held.
 	Waiting []Waiting `json:"waiting"`
+	// SamePeople are people of the kit who may be, or are by somebody's word, people whom central holds under another uid.
+	SamePeople []SamePerson `json:"samePeople,omitempty"`
 	// Drift is what changed in central's metadata since the trip began, and holds changes back.
 	Drift []Drift `json:"drift,omitempty"`
 	// Decisions are what was decided on this trip, or stands from an earlier one, in the order in which it was.
@@ -208,6 +210,9 @@ func (r *Report) References() iter.Seq[*Reference] {
 		for i := range r.Decisions {
 			all = append(all, &r.Decisions[i].Reference)
 		}
+		for i := range r.SamePeople {
+			all = append(all, &r.SamePeople[i].Reference)
+		}
 		for i := range r.Merged {
 			all = append(all, &r.Merged[i].Reference)
 		}
@@ -324,6 +329,61 @@ type Refusal struct {
 	Code   string `json:"code"`
 	Reason string `json:"reason"`
 	Hint   string `json:"hint,omitempty"`
+}
+
+// SamePerson is a person of the kit beside the one at central who may be the same.
+type SamePerson struct {
+	Reference
+	// AtCentral is the uid of central's person.
+	AtCentral string `json:"atCentral"`
+	// Number is what the decision to adopt refers to, or referred to.
+	Number int `json:"number"`
+	// Attribute is the unique attribute of which both have the same value; empty where central merged the kit's person into its
+	// other one, and of one that is adopted.
+	Attribute string `json:"attribute,omitempty"`
+	Label     string `json:"label,omitempty"`
+	// Adopted is true when somebody decided that they are the same; By and At say who, and when.
+	Adopted bool      `json:"adopted"`
+	By      string    `json:"by,omitempty"`
+	At      time.Time `json:"at,omitzero"`
+	// Fields are the attributes of both, side by side.
+	Fields []SameField `json:"fields"`
+	// OnKit and Central are the enrollments of either.
+	OnKit   []Enrolled `json:"onKit"`
+	Central []Enrolled `json:"central"`
+}
+
+// Agreement is how a value on the kit stands to that at central.
+type Agreement string
+
+// The agreements.
+const (
+	Alike          Agreement = "alike"
+	Different      Agreement = "different"
+	OnKitAlone     Agreement = "onKitAlone"
+	AtCentralAlone Agreement = "atCentralAlone"
+)
+
+// SameField is one attribute of two people. Its values are left out where DHIS2 shows the attribute in lists, as it does names,
+// unless fieldkit.yaml asks for names.
+type SameField struct {
+	Field     string    `json:"field"`
+	Label     string    `json:"label,omitempty"`
+	Agreement Agreement `json:"agreement"`
+	Local     string    `json:"local,omitempty"`
+	Central   string    `json:"central,omitempty"`
+}
+
+// Enrolled is an enrollment of somebody, with the number of its events.
+type Enrolled struct {
+	UID          string `json:"uid"`
+	Program      string `json:"program"`
+	ProgramLabel string `json:"programLabel,omitempty"`
+	OrgUnit      string `json:"orgUnit"`
+	OrgUnitLabel string `json:"orgUnitLabel,omitempty"`
+	Status       string `json:"status"`
+	EnrolledAt   string `json:"enrolledAt"`
+	Events       int    `json:"events"`
 }
 
 // Waiting is a change that depends on a held one.
