@@ -74,8 +74,6 @@ func decidedEvent(o objectChanges, local *dhis2api.Event) *dhis2api.Event {
 			p.ScheduledAt = value
 		case merge.FieldCompletedAt:
 			p.CompletedAt = value
-		case "followUp":
-			p.FollowUp = value == "true"
 		default:
 			p.DataValues = slices.DeleteFunc(slices.Clone(p.DataValues), func(v dhis2api.EventDataValue) bool { return v.DataElement == field })
 			p.DataValues = append(p.DataValues, dhis2api.EventDataValue{DataElement: field, Value: value})

@@ -58,12 +58,8 @@ func matrixRows() []matrixRow {
 				e.EnrolledAt = fmt.Sprintf("2026-05-0%dT00:00:00.000", version)
 			}), seen: seenEnrollment},
 		{kind: "enrollment", verb: changed, base: person,
-			do: enrollment(func(e *dhis2api.Enrollment, version int) {
-				e.EnrolledAt = fmt.Sprintf("2026-04-0%dT00:00:00.000", version)
-			}), seen: seenEnrollment},
-		{kind: "enrollment", verb: deleted, base: person, do: func(m *matrix, at *dhis2api.Client, cell string, _ int) {
-			m.send(at, dhis2api.TrackerPayload{Enrollments: []*dhis2api.Enrollment{{Enrollment: m.id(cell + "'s enrollment")}}}, dhis2api.ImportStrategyDelete)
-		}, other: enrollment(func(e *dhis2api.Enrollment, _ int) { e.EnrolledAt = "2026-04-02T00:00:00.000" }), seen: seenEnrollment},
+			do: enrolledOn, seen: seenEnrollment},
+		{kind: "enrollment", verb: deleted, base: person, do: deleteEnrollment, other: enrollment(func(e *dhis2api.Enrollment, _ int) { e.EnrolledAt = "2026-04-02T00:00:00.000" }), seen: seenEnrollment},
 		{kind: "enrollment's status", verb: changed, base: person, do: enrollment(func(e *dhis2api.Enrollment, version int) {
 			e.Status, e.CompletedAt = []string{"COMPLETED", "CANCELLED"}[version-1], "2026-05-20T10:00:00.000"
 		}), seen: seenEnrollment},
@@ -71,6 +67,11 @@ func matrixRows() []matrixRow {
 			do: enrollment(func(*dhis2api.Enrollment, int) {}), other: enrollment(func(e *dhis2api.Enrollment, _ int) {
 				e.Status, e.CompletedAt = "CANCELLED", "2026-05-21T10:00:00.000"
 			}), seen: seenEnrollment},
+		{kind: "enrollment's date of completion", verb: changed, base: personWith(withEnrollment(func(e *dhis2api.Enrollment) { e.Status, e.CompletedAt = "COMPLETED", "2026-05-20T10:00:00.000" })),
+			do: func(m *matrix, at *dhis2api.Client, cell string, version int) {
+				enrollment(func(*dhis2api.Enrollment, int) {})(m, at, cell, version)
+				enrollment(func(e *dhis2api.Enrollment, version int) { e.Status, e.CompletedAt = "COMPLETED", completedOn(version) })(m, at, cell, version)
+			}, seen: seenEnrollment},
 		{kind: "enrollment's org unit", verb: changed, base: person, do: func(m *matrix, at *dhis2api.Client, cell string, version int) {
 			enrollment(func(e *dhis2api.Enrollment, version int) { e.OrgUnit = m.elsewhere(version) })(m, at, cell, version)
 		}, seen: seenEnrollment},
@@ -84,20 +85,20 @@ func matrixRows() []matrixRow {
 		{kind: "enrollment's geometry", verb: deleted, base: personWith(withEnrollment(func(e *dhis2api.Enrollment) { e.Geometry = point(3) })),
 			do: enrollment(func(*dhis2api.Enrollment, int) {}), other: enrollment(func(e *dhis2api.Enrollment, version int) { e.Geometry = point(version) }), seen: seenEnrollment},
 
-		{kind: "event", verb: created, base: person, do: func(m *matrix, at *dhis2api.Client, cell string, version int) {
-			e := m.visit(cell, "second visit", fmt.Sprintf("7%d.5", version))
-			m.send(at, dhis2api.TrackerPayload{Events: []*dhis2api.Event{e}}, "")
-		}, seen: seenEvent("second visit")},
+		{kind: "event", verb: created, base: person, do: secondVisit, seen: seenEvent("second visit")},
 		{kind: "event", verb: changed, base: person, do: event(func(e *dhis2api.Event, version int) { e.OccurredAt = fmt.Sprintf("2026-05-1%dT09:00:00.000", version) }),
 			seen: seenEvent("first visit")},
-		{kind: "event", verb: deleted, base: person, do: func(m *matrix, at *dhis2api.Client, cell string, _ int) {
-			m.send(at, dhis2api.TrackerPayload{Events: []*dhis2api.Event{{Event: m.id(cell + "'s first visit")}}}, dhis2api.ImportStrategyDelete)
-		}, other: value("weight", "71.5", "72.5"), seen: seenEvent("first visit")},
+		{kind: "event", verb: deleted, base: person, do: deleteEvent, other: value("weight", "71.5", "72.5"), seen: seenEvent("first visit")},
 		{kind: "event's status", verb: changed, base: person, do: event(func(e *dhis2api.Event, version int) {
 			e.Status, e.CompletedAt = "COMPLETED", "2026-05-20T10:00:00.000"
 		}), seen: seenEvent("first visit"), never: only("it is complete or not")},
 		{kind: "event's status", verb: reopened, base: personWith(withEvent(func(_ *matrix, e *dhis2api.Event) { e.Status, e.CompletedAt = "COMPLETED", "2026-05-20T10:00:00.000" })),
 			do: event(func(*dhis2api.Event, int) {}), seen: seenEvent("first visit"), never: only("it is complete or not")},
+		{kind: "event's date of completion", verb: changed, base: personWith(withEvent(func(_ *matrix, e *dhis2api.Event) { e.Status, e.CompletedAt = "COMPLETED", "2026-05-20T10:00:00.000" })),
+			do: func(m *matrix, at *dhis2api.Client, cell string, version int) {
+				event(func(*dhis2api.Event, int) {})(m, at, cell, version)
+				event(func(e *dhis2api.Event, version int) { e.Status, e.CompletedAt = "COMPLETED", completedOn(version) })(m, at, cell, version)
+			}, seen: seenEvent("first visit")},
 		{kind: "planned event", verb: changed, base: personWith(withEvent(func(_ *matrix, e *dhis2api.Event) {
 			e.Status, e.OccurredAt, e.ScheduledAt, e.DataValues = "SCHEDULE", "", "2026-06-01T00:00:00.000", nil
 		})), do: event(func(e *dhis2api.Event, version int) {
@@ -122,11 +123,7 @@ func matrixRows() []matrixRow {
 		{kind: "data value", verb: created, base: person, do: value("remark", "cough", "fever"), seen: seenEvent("first visit")},
 		{kind: "data value", verb: changed, base: person, do: value("weight", "71.5", "72.5"), seen: seenEvent("first visit")},
 		{kind: "data value", verb: deleted, base: person, do: value("weight", "", ""), other: value("weight", "71.5", "72.5"), seen: seenEvent("first visit")},
-		{kind: "note", verb: created, base: person, do: func(m *matrix, at *dhis2api.Client, cell string, version int) {
-			enrollment(func(e *dhis2api.Enrollment, version int) {
-				e.Notes = m.noted(cell, version)
-			})(m, at, cell, version)
-		}, seen: seenEnrollment},
+		{kind: "note", verb: created, base: person, do: notedEnrollment, seen: seenEnrollment},
 		{kind: "event's note", verb: created, base: person, do: func(m *matrix, at *dhis2api.Client, cell string, version int) {
 			event(func(e *dhis2api.Event, version int) { e.Notes = m.noted(cell, version) })(m, at, cell, version)
 		}, seen: seenEvent("first visit")},
@@ -148,22 +145,9 @@ func matrixRows() []matrixRow {
 			m.person(at, cell, nil)
 			woundShown(m, at, cell, 3)
 		}, do: value("wound", "", ""), other: woundShown, seen: seenWound},
-		{kind: "owner", verb: changed, base: person, do: func(m *matrix, at *dhis2api.Client, cell string, version int) {
-			m.must(at.TransferOwnership(m.t.Context(), m.id(cell), m.id("program"), m.elsewhere(version)))
-		}, seen: seenOwner},
-		{kind: "relationship", verb: created, base: couple, do: func(m *matrix, at *dhis2api.Client, cell string, version int) {
-			tie := m.mother(cell, cell+"'s child")
-			tie.Relationship = m.id(fmt.Sprintf("%s's tie %d", cell, version))
-			m.send(at, dhis2api.TrackerPayload{Relationships: []*dhis2api.Relationship{tie}}, "")
-		}, seen: seenTies, roots: rootsOfTies},
-		{kind: "relationship", verb: deleted, base: func(m *matrix, at *dhis2api.Client, cell string, version int) {
-			couple(m, at, cell, version)
-			tie := m.mother(cell, cell+"'s child")
-			tie.Relationship = m.id(cell + "'s tie 1")
-			m.send(at, dhis2api.TrackerPayload{Relationships: []*dhis2api.Relationship{tie}}, "")
-		}, do: func(m *matrix, at *dhis2api.Client, cell string, _ int) {
-			m.send(at, dhis2api.TrackerPayload{Relationships: []*dhis2api.Relationship{{Relationship: m.id(cell + "'s tie 1")}}}, dhis2api.ImportStrategyDelete)
-		}, seen: seenTies, roots: rootsOfTies, never: only("a relationship is never changed")},
+		{kind: "owner", verb: changed, base: person, do: transferred, seen: seenOwner},
+		{kind: "relationship", verb: created, base: couple, do: tied, seen: seenTies, roots: rootsOfTies},
+		{kind: "relationship", verb: deleted, base: tiedCouple, do: untied, seen: seenTies, roots: rootsOfTies, never: only("a relationship is never changed")},
 	}
 	return slices.Concat(rows, singleEventRows(), formRows())
 }
@@ -276,6 +260,8 @@ func assigned(m *matrix, at *dhis2api.Client, cell string, version int) {
 		e.AssignedUser = &dhis2api.UserRef{Username: m.username([]string{"lidia", "marta"}[version-1])}
 	})(m, at, cell, version)
 }
+
+func completedOn(version int) string { return fmt.Sprintf("2026-05-2%dT10:00:00.000", version) }
 
 func point(version int) json.RawMessage {
 	return json.RawMessage(fmt.Sprintf(`{"type":"Point","coordinates":[-81.%d,8.5]}`, version))

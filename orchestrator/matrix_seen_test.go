@@ -75,9 +75,23 @@ func seenEvent(name string) func(*matrix, *dhis2api.Client, string) string {
 	}
 }
 
+// seenTree is the cell's person with all that hangs on it.
+func seenTree(m *matrix, at *dhis2api.Client, cell string) string {
+	seen := seenEntity(m, at, cell)
+	if seen == gone {
+		return gone
+	}
+	for _, more := range []func(*matrix, *dhis2api.Client, string) string{
+		seenAttribute("phone"), seenPhoto, seenOwner, seenEnrollment, seenEvent("first visit"), seenEvent("second visit"), seenTies,
+	} {
+		seen += more(m, at, cell) + "\n"
+	}
+	return seen
+}
+
 func seenSample(m *matrix, at *dhis2api.Client, cell string) string {
 	e, err := at.Event(m.t.Context(), m.id(cell), dhis2api.Lookup{})
-	return m.seenAs(err, func() string { return fmt.Sprint(e.DataValues[0].Value, texts(e.Notes)) })
+	return m.seenAs(err, func() string { return fmt.Sprint(e.OccurredAt, e.DataValues[0].Value, texts(e.Notes)) })
 }
 
 func seenPhoto(m *matrix, at *dhis2api.Client, cell string) string {

@@ -185,7 +185,7 @@ func eventPayload(o objectChanges, local, central *dhis2api.Event) *dhis2api.Eve
 	}
 	p := &dhis2api.Event{
 		Event: from.Event, Program: from.Program, ProgramStage: from.ProgramStage, OrgUnit: from.OrgUnit, Status: from.Status,
-		OccurredAt: from.OccurredAt, ScheduledAt: from.ScheduledAt, CompletedAt: from.CompletedAt, FollowUp: from.FollowUp,
+		OccurredAt: from.OccurredAt, ScheduledAt: from.ScheduledAt, CompletedAt: from.CompletedAt,
 		AttributeOptionCombo: from.AttributeOptionCombo, AssignedUser: assignee(from.AssignedUser), Geometry: from.Geometry,
 		StoredBy: from.StoredBy, CreatedAtClient: from.CreatedAtClient, UpdatedAtClient: clientTime(local.UpdatedAtClient, local.UpdatedAt),
 		DataValues: dataValues(local.DataValues, o.carries), Notes: newNotes(o, local.Notes),
@@ -212,8 +212,6 @@ func eventPayload(o objectChanges, local, central *dhis2api.Event) *dhis2api.Eve
 			p.ScheduledAt = local.ScheduledAt
 		case "completedAt":
 			p.CompletedAt = local.CompletedAt
-		case "followUp":
-			p.FollowUp = local.FollowUp
 		case "geometry":
 			p.Geometry = local.Geometry
 		case "attributeOptionCombo":

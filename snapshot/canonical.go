@@ -46,7 +46,6 @@ import (
 //	               attributeOptionCombo  the uid
 //	               assignedUser          the user name; the uid where there is none
 //	               geometry              GeoJSON
-//	               followUp              "true" or no entry
 //	               DATAELEMENT           the value as it is
 //	               notes.NOTE            the text
 //	relationship   relationshipType      the uid
@@ -69,7 +68,7 @@ import (
 //
 // Not content, because an import rewrites it, somebody else derives it, or it is about who and when:
 // createdAt, updatedAt, createdAtClient, updatedAtClient, createdBy, updatedBy, storedBy, completedBy, a note's
-// author and time, a completion's date and people, code, displayName, valueType, relationshipName,
+// author and time, an event's followUp (DHIS2 2.41 to 2.43: its enrollment's), a completion's date and people, code, displayName, valueType, relationshipName,
 // potentialDuplicate, attributeCategoryOptions, providedElsewhere.
 type Canonical struct {
 	// Zone is the zone of the server that gave the objects; nil means UTC. It matters only to times with an
@@ -182,7 +181,6 @@ func (c Canonical) addEvent(face *merge.Face, event *dhis2api.Event, enrollment 
 		fields.set("assignedUser", user.UID)
 	}
 	fields.set(merge.FieldGeometry, geometry(event.Geometry))
-	fields.flag("followUp", event.FollowUp)
 	for _, value := range event.DataValues {
 		fields.set(value.DataElement, value.Value)
 	}

@@ -188,7 +188,7 @@ func TestCanonicalContent(t *testing.T) {
 		}},
 		event: {Ref: event, Parent: enrollment, Fields: map[string]string{
 			"program": "program0001", "programStage": "stage000001", "enrollment": "enrolment01", "orgUnit": "unit0000001",
-			"status": "SCHEDULE", "scheduledAt": "2026-11-20T00:00:00.000", "followUp": "true", "attributeOptionCombo": "HllvX50cXC0",
+			"status": "SCHEDULE", "scheduledAt": "2026-11-20T00:00:00.000", "attributeOptionCombo": "HllvX50cXC0",
 			"assignedUser": "provider1", "weight00001": "61.0",
 		}},
 	}}
