@@ -1,6 +1,8 @@
 package orchestrator_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
@@ -108,5 +110,141 @@ func TestAdopt(t *testing.T) {
 			}
 			w.expectAttributes("Xenia", map[string]string{"community": "Soloy"})
 		})
+	}
+}
+
+// adopted is twice after Zoe was adopted as Xenia and her community was decided for the kit: everything is home.
+func adopted(t *testing.T, version string) *world {
+	w, first := twice(t, version)
+	home := w.decide(map[int]string{w.sameAs(first, "Zoe", "Xenia"): "adopt"})
+	if home = w.decide(map[int]string{w.conflict(home, "Zoe", "community"): "local"}); home.Sums.Held+home.Sums.Open != 0 || !home.Closed {
+		t.Fatalf("something is not home: %s", asJSON(home))
+	}
+	return w
+}
+
+// TestAdoptedEdited: an adopted person is compared as any other: what one side changed stands, what both did is a conflict, and
+// a deletion on the kit does not take central's person along.
+func TestAdoptedEdited(t *testing.T) {
+	w := adopted(t, "2.42.5.2")
+	w.send(w.local, dhis2api.TrackerPayload{
+		TrackedEntities: []*dhis2api.TrackedEntity{w.changed("Zoe", "phone", "6111-0099")},
+		Events:          []*dhis2api.Event{w.visit("Zoe", "second visit", "58.0")},
+	}, "")
+	w.send(w.central, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{w.changed("Xenia", "birthDate", "1971-01-01")}}, "")
+	r := w.reconcile(false)
+	if s := r.Sums; s.Held != 0 || s.Open != 0 || r.Sent != 2 {
+		t.Errorf("%d operations sent, sums %+v: %s", r.Sent, s, asJSON(r))
+	}
+	w.expectAttributes("Xenia", map[string]string{"phone": "6111-0099", "birthDate": "1971-01-01", "community": "Soloy"})
+	w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{w.changed("Zoe", "phone", "6111-0100")}}, "")
+	w.send(w.central, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{w.changed("Xenia", "phone", "6222-0100")}}, "")
+	w.expectConflict(w.reconcile(false), "trackedEntity", w.id("Zoe"), w.id("phone"), "6111-0099", "6111-0100", "6222-0100")
+	w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{{TrackedEntity: w.id("Zoe")}}}, dhis2api.ImportStrategyDelete)
+	r = w.reconcile(false)
+	if len(r.Conflicts) != 1 || r.Conflicts[0].Verb != "delete" || len(r.Waiting) != 1 || r.Waiting[0].UID != w.id("Zoe mother of Ana") {
+		t.Errorf("want the deletion held, and with it that of her tie: %s", asJSON(r))
+	}
+	if _, err := w.tryReconcile(orchestrator.ReconcileOptions{Decisions: w.decisions(map[int]string{r.Conflicts[0].Number: "local"}), Who: "maria"}); err != nil {
+		t.Fatal(err)
+	}
+	w.expectAttributes("Xenia", map[string]string{"phone": "6222-0100"})
+	if last := w.decide(map[int]string{w.conflict(r, "Zoe", ""): "central"}); last.Sums.Held+last.Sums.Open != 0 {
+		t.Errorf("something is held: %s", asJSON(last))
+	}
+	if _, err := w.central.Relationship(t.Context(), w.id("Zoe mother of Ana"), dhis2api.Lookup{}); err != nil {
+		t.Errorf("the tie that stands: %v", err)
+	}
+	w.expectAttributes("Xenia", map[string]string{"phone": "6222-0100"})
+}
+
+// TestAdoptedNextTrip: the next trip brings central's person to the kit, with all that was adopted. What a tablet that still
+// knows her by the kit's uid registers again goes to central's person too.
+func TestAdoptedNextTrip(t *testing.T) {
+	for _, version := range []string{"2.41.9.1", "2.42.5.2", "2.43.1"} {
+		t.Run(version, func(t *testing.T) {
+			w := adopted(t, version)
+			w.prepare()
+			if got := w.attributes(w.local, "Xenia"); got["phone"] != "6000-0099" || got["nationalID"] != "8-999-9" {
+				t.Errorf("Xenia on the kit: %v", got)
+			}
+			if found, err := w.local.Enrollment(t.Context(), w.id("Zoe's enrollment"), dhis2api.Lookup{}); err != nil || found.TrackedEntity != w.id("Xenia") {
+				t.Errorf("Zoe's enrollment on the kit: %+v, %v", found, err)
+			}
+			if w.onKit("Zoe") {
+				t.Error("she is on the kit twice")
+			}
+			w.expectSums(w.reconcile(false), report.Sums{})
+			again := w.patient("Zoe", map[string]string{"community": "Soloy"})
+			again.Enrollments = nil
+			w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{again}, Relationships: []*dhis2api.Relationship{w.mother("Zoe", "Berta")}}, "")
+			r := w.reconcile(false)
+			if s := r.Sums; s.AlreadyThere != 1 || s.Pushed != 1 || s.Total != 2 {
+				t.Errorf("sums %+v: %s", s, asJSON(r))
+			}
+			tie, err := w.central.Relationship(t.Context(), w.id("Zoe mother of Berta"), dhis2api.Lookup{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, mother := tie.From.Ref(); mother != w.id("Xenia") {
+				t.Errorf("Berta's mother is %s, want Xenia", mother)
+			}
+		})
+	}
+}
+
+// TestAdoptSecondEnrollment: both sides enrolled her, and DHIS2 wants one active enrollment. Hers from the kit is held and
+// names the other; it goes when that one is completed.
+func TestAdoptSecondEnrollment(t *testing.T) {
+	w, first := twice(t, "2.42.5.2")
+	active := w.patient("Xenia", map[string]string{}).Enrollments[0]
+	active.OrgUnit, active.Events = w.id("cerro"), nil
+	w.send(w.central, dhis2api.TrackerPayload{Enrollments: []*dhis2api.Enrollment{active}}, "")
+	r := w.decide(map[int]string{w.sameAs(first, "Zoe", "Xenia"): "adopt"})
+	if len(r.Refusals) != 1 || r.Refusals[0].Code != "E1015" || !strings.Contains(r.Refusals[0].Hint, w.id("Xenia's enrollment")) {
+		t.Errorf("want her enrollment refused, with the other one's uid: %s", asJSON(r))
+	}
+	if len(r.Waiting) != 1 || r.Waiting[0].UID != w.id("Zoe's first visit") {
+		t.Errorf("want her visit to wait: %s", asJSON(r.Waiting))
+	}
+	active.Status, active.CompletedAt = "COMPLETED", "2026-05-06T10:00:00.000"
+	w.send(w.central, dhis2api.TrackerPayload{Enrollments: []*dhis2api.Enrollment{active}}, "")
+	if r = w.reconcile(false); len(r.Refusals)+len(r.Waiting) != 0 || w.livesIn("Zoe's enrollment") != w.id("Xenia") {
+		t.Errorf("want it home: %s", asJSON(r))
+	}
+}
+
+// TestAdoptRefused: what cannot be adopted is a mistake in the file, before anything is done.
+func TestAdoptRefused(t *testing.T) {
+	w, first := twice(t, "2.42.5.2")
+	number := w.sameAs(first, "Zoe", "Xenia")
+	w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{w.changed("Berta", "phone", "6111-0002")}}, "")
+	w.send(w.central, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{w.changed("Berta", "phone", "6222-0002")}}, "")
+	second := w.reconcile(false)
+	if w.sameAs(second, "Zoe", "Xenia") != number {
+		t.Errorf("the offer has another number now")
+	}
+	for _, row := range []struct {
+		number         int
+		decision, want string
+	}{
+		{w.conflict(second, "Berta", "phone"), "adopt", "nobody at central is known to be the same person"},
+		{number, "local", "somebody else at central holds its unique value"},
+		{number, "=8-999-8", "somebody else at central holds its unique value"},
+	} {
+		_, err := w.tryReconcile(orchestrator.ReconcileOptions{Decisions: w.decisions(map[int]string{row.number: row.decision}), Who: "maria"})
+		if !errors.Is(err, orchestrator.ErrUsage) || !strings.Contains(err.Error(), row.want) || orchestrator.Hint(err) == "" {
+			t.Errorf("%s: %v (%s)", row.decision, err, orchestrator.Hint(err))
+		}
+	}
+	// Central gave the number to somebody else meanwhile: the old number is not about him.
+	w.send(w.central, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{w.changed("Xenia", "nationalID", "8-999-7")}}, "")
+	w.send(w.central, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{w.changed("Carlos", "nationalID", "8-999-9")}}, "")
+	third := w.reconcile(false)
+	if now := w.sameAs(third, "Zoe", "Carlos"); now == number {
+		t.Errorf("Carlos is offered under Xenia's number %d", now)
+	}
+	if r := w.decide(map[int]string{number: "adopt"}); r.Sums != third.Sums || w.sameAs(r, "Zoe", "Carlos") == 0 {
+		t.Errorf("Zoe was adopted by an old number: %s", asJSON(r))
 	}
 }

@@ -90,11 +90,19 @@ func (r *decisionReader) read(ctx context.Context, one report.Decided) error {
 	if !known {
 		return fail("`fieldkit report` lists the conflicts with their numbers", "there is no conflict %d", one.Number)
 	}
+	row, there, err := r.row(ctx, shown)
+	if err != nil {
+		return err
+	}
+	last, _, err := r.journal.LastShown(ctx, shown.Ref, shown.Field)
+	if err != nil {
+		return err
+	}
 	switch heldBy := strings.HasPrefix(shown.Circumstance, circumstanceHeldBy); {
+	case one.Choice == report.ChooseAdopt && r.adopted(one.Number):
+		return nil
+	case heldBy && last.Number != shown.Number: // it was about somebody else
 	case one.Choice == report.ChooseAdopt:
-		if r.adopted(one.Number) {
-			return nil
-		}
 		identity, err := r.adoption(ctx, shown)
 		if errors.Is(err, errNobodySame) {
 			return fail("`fieldkit report` shows who may be the same person; local, central or = and a value is for anything else",
@@ -126,14 +134,7 @@ func (r *decisionReader) read(ctx context.Context, one report.Decided) error {
 		return nil
 	}
 	decision := &journal.Decision{Shown: shown, Choice: string(one.Choice), Value: one.Value}
-	row, there, err := r.row(ctx, shown)
-	if err != nil {
-		return err
-	}
-	last, _, err := r.journal.LastShown(ctx, shown.Ref, shown.Field)
 	switch {
-	case err != nil:
-		return err
 	case there && row.State == journal.Unclear && last.Number == shown.Number:
 		return fail("", "conflict %d cannot be decided: %s", one.Number, row.Reason)
 	case !there || !row.State.Held() && row.State != journal.Open && row.State != journal.Sent:

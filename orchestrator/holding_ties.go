@@ -16,7 +16,7 @@ func (h *holding) readByPeople(ctx context.Context, roots []root) (others []root
 	ends := map[root][2]string{}
 	people := map[string]bool{}
 	for _, r := range roots {
-		tie := h.ties[r].Objects[merge.Ref{Kind: merge.Relationship, UID: r.uid}]
+		tie := h.tie(r)
 		from, _ := parseEnd(tie.Fields[merge.FieldFrom])
 		to, _ := parseEnd(tie.Fields[merge.FieldTo])
 		if from.Kind != merge.TrackedEntity || to.Kind != merge.TrackedEntity {
@@ -36,7 +36,7 @@ func (h *holding) readByPeople(ctx context.Context, roots []root) (others []root
 			continue
 		}
 		ref := merge.Ref{Kind: merge.Relationship, UID: r.uid}
-		tie, found := h.ties[r].Objects[ref], false
+		tie, found := h.tie(r), false
 		for _, other := range shown[h.aliases.of(pair[0])] {
 			other = h.aliases.tieAs(tie, other)
 			if other.Relationship == r.uid || h.twins(tie, other) {
@@ -55,6 +55,15 @@ func (h *holding) readByPeople(ctx context.Context, roots []root) (others []root
 		}
 	}
 	return others, nil
+}
+
+// tie is a relationship as the kit holds it, or held it when the trip began.
+func (h *holding) tie(r root) merge.Object {
+	ref := merge.Ref{Kind: merge.Relationship, UID: r.uid}
+	if tie, there := h.ties[r].Objects[ref]; there {
+		return tie
+	}
+	return h.expected[r][ref]
 }
 
 // peopleWithTies reads the relationships that people show, and tells which of those who show none are deleted.
@@ -105,7 +114,7 @@ func (h *holding) readRelationships(ctx context.Context, roots []root) error {
 	}
 	for _, r := range others {
 		ref := merge.Ref{Kind: merge.Relationship, UID: r.uid}
-		tie := h.ties[r].Objects[ref]
+		tie := h.tie(r)
 		found, err := h.server.Relationship(ctx, r.uid, dhis2api.Lookup{})
 		switch {
 		case err == nil:

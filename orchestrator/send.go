@@ -183,7 +183,7 @@ func (s *sender) lookWithFiles(ctx context.Context, w wave, p part) (*view, []jo
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		open, err := s.withoutWaiting(ctx, s.withoutAside(p.of(v.open(w.takes))))
+		open, err := s.withoutWaiting(ctx, v, s.withoutAside(p.of(v.open(w.takes))))
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -201,17 +201,23 @@ func (s *sender) lookWithFiles(ctx context.Context, w wave, p part) (*view, []jo
 }
 
 // withoutWaiting holds back what depends on something held: an object below one that central refused, a
-// relationship with such an end. What depends on something that a kept plan leaves out stays open.
-func (s *sender) withoutWaiting(ctx context.Context, open []journal.Change) ([]journal.Change, error) {
+// relationship with such an end, or one that went with somebody whose deletion does not go. What depends on something that a
+// kept plan leaves out stays open.
+func (s *sender) withoutWaiting(ctx context.Context, v *view, open []journal.Change) ([]journal.Change, error) {
 	var free []journal.Change
 	for _, c := range open {
-		on, err := s.waitsFor(ctx, c)
+		on, err := s.waitsFor(ctx, v, c)
 		if err != nil {
 			return nil, err
 		}
 		switch {
 		case on == nil:
 			free = append(free, c)
+			continue
+		case on.State == journal.Dropped:
+			if err := s.dropWith(ctx, v, c, on.Ref); err != nil {
+				return nil, err
+			}
 			continue
 		case !on.State.Held():
 			s.kept.leaveOut(c, on.Ref)
@@ -225,8 +231,28 @@ func (s *sender) withoutWaiting(ctx context.Context, open []journal.Change) ([]j
 	return free, nil
 }
 
-// waitsFor is the creation that the change depends on and that is held, or that does not go; nil when there is none.
-func (s *sender) waitsFor(ctx context.Context, c journal.Change) (*journal.Change, error) {
+// dropWith drops the removal of a relationship with the deletion of one of its ends, about which it was decided that central's
+// state stands.
+func (s *sender) dropWith(ctx context.Context, v *view, c journal.Change, end merge.Ref) error {
+	r, err := parseRoot(c.Root)
+	if err != nil {
+		return err
+	}
+	c.State, c.Reason = journal.Dropped, fmt.Sprintf("together with %s %s, %s", end.Kind, end.UID, merge.ReasonDropped)
+	return s.trip.journal.Update(ctx, func(tx *journal.Tx) error {
+		if err := tx.Put(c); err != nil {
+			return err
+		}
+		return setBases(tx, merge.LetGo(c.Change, v.records[r]))
+	})
+}
+
+// waitsFor is the creation that the change depends on and that is held, or that does not go, or the deletion that a
+// relationship was removed with and that does not go; nil when there is none.
+func (s *sender) waitsFor(ctx context.Context, v *view, c journal.Change) (*journal.Change, error) {
+	if c.Ref.Kind == merge.Relationship && c.Verb == merge.Delete {
+		return s.removedWith(ctx, v, c)
+	}
 	needed := []merge.Ref{c.Parent}
 	if c.Ref.Kind == merge.Relationship && c.Verb == merge.Create {
 		needed = append(needed, endsOf(c)...)
@@ -241,6 +267,27 @@ func (s *sender) waitsFor(ctx context.Context, c journal.Change) (*journal.Chang
 		}
 		for _, row := range rows {
 			if row.Verb == merge.Create && row.Field == "" && (row.State.Held() || row.State == journal.Open && !s.kept.goes(row)) {
+				return &row, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+// removedWith is the deletion of one end of a removed relationship, where it does not go: a server removes the relationships of
+// whom it deletes.
+func (s *sender) removedWith(ctx context.Context, v *view, c journal.Change) (*journal.Change, error) {
+	r, err := parseRoot(c.Root)
+	if err != nil {
+		return nil, err
+	}
+	for _, ref := range endsOf(journal.Change{Content: v.records[r].Taken.Objects[c.Ref].Fields}) {
+		rows, err := s.trip.journal.ChangesOf(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			if row.Verb == merge.Delete && (row.State.Held() || row.State == journal.Dropped) {
 				return &row, nil
 			}
 		}
