@@ -2,6 +2,8 @@ package orchestrator_test
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -246,5 +248,62 @@ func TestAdoptRefused(t *testing.T) {
 	}
 	if r := w.decide(map[int]string{number: "adopt"}); r.Sums != third.Sums || w.sameAs(r, "Zoe", "Carlos") == 0 {
 		t.Errorf("Zoe was adopted by an old number: %s", asJSON(r))
+	}
+}
+
+// TestAdoptKilled stops the run that adopts somebody at writes to the journal, before they are on the disk and just after. The
+// same decision given again ends as a run that nobody stopped.
+func TestAdoptKilled(t *testing.T) {
+	ready := func(t *testing.T, n int) (*world, map[int]string) {
+		w, first := twice(t, []string{"2.41.9.1", "2.42.5.2", "2.43.1"}[n%3])
+		return w, map[int]string{w.sameAs(first, "Zoe", "Xenia"): "adopt"}
+	}
+	w, decided := ready(t, 1)
+	writes := 0
+	w.journalWrite = func(written bool) error {
+		if written {
+			writes++
+		}
+		return nil
+	}
+	want := w.decide(decided).Sums
+	kills := 12
+	switch {
+	case testing.Short():
+		kills = 4
+	case os.Getenv("FIELDKIT_SOAK") != "":
+		kills = 2 * writes
+	}
+	t.Logf("it writes to the journal %d times", writes)
+	for kill := range min(kills, 2*writes) {
+		place := kill * 2 * writes / min(kills, 2*writes)
+		t.Run(fmt.Sprintf("write %d, written %v", place/2+1, place%2 == 1), func(t *testing.T) {
+			t.Parallel()
+			w, decided := ready(t, place)
+			killed := errors.New("killed")
+			written, dead := 0, false
+			w.journalWrite = func(done bool) error {
+				dead = dead || written == place/2 && done == (place%2 == 1)
+				if done {
+					written++
+				}
+				if dead {
+					return killed
+				}
+				return nil
+			}
+			if _, err := w.tryReconcile(orchestrator.ReconcileOptions{Decisions: w.decisions(decided), Who: "maria"}); !errors.Is(err, killed) {
+				t.Fatalf("the run was not stopped: %v", err)
+			}
+			w.journalWrite = nil
+			r := w.decide(decided)
+			if r.Sums != want {
+				t.Errorf("sums %+v, want %+v: %s", r.Sums, want, asJSON(r))
+			}
+			if owner := w.livesIn("Zoe's enrollment"); owner != w.id("Xenia") {
+				t.Errorf("Zoe's enrollment is %s's, want Xenia's", owner)
+			}
+			w.expectQuiet(r)
+		})
 	}
 }
