@@ -114,6 +114,11 @@ func printSums(w io.Writer, r *report.Report) {
 	for _, refusal := range r.Refusals {
 		fmt.Fprintf(w, "refused: %s %s: %s %s\n", refusal.Kind, refusal.UID, refusal.Code, refusal.Reason)
 	}
+	for _, same := range r.SamePeople {
+		if !same.Adopted {
+			fmt.Fprintf(w, "offer %d: trackedEntity %s may be %s at central; adopt it where they are the same person\n", same.Number, same.UID, same.AtCentral)
+		}
+	}
 	for _, waiting := range r.Waiting {
 		fmt.Fprintf(w, "waiting: %s %s: %s\n", waiting.Kind, waiting.UID, waiting.Reason)
 	}
