@@ -100,7 +100,7 @@ func (r *ruling) decide(change merge.Change) merge.Decision {
 		r.why[key] = ConfigFile + " says something else by now"
 		return merge.Undecided
 	}
-	if reason := r.cannotDelete(decision, change); reason != "" {
+	if reason := r.cannotGo(decision, change); reason != "" {
 		r.why[key] = reason
 		return merge.Undecided
 	}
@@ -133,9 +133,15 @@ func (r *ruling) byPolicy(change merge.Change) *journal.Decision {
 	return decision
 }
 
-// cannotDelete says why a deletion that was decided for cannot go: it would take along what nobody of the kit can
-// have seen.
-func (r *ruling) cannotDelete(decision *journal.Decision, change merge.Change) string {
+// cannotGo says why what was decided for the kit cannot go: central cannot take it, or it is a deletion that would take along
+// what nobody of the kit can have seen.
+func (r *ruling) cannotGo(decision *journal.Decision, change merge.Change) string {
+	if decision.Choice == string(report.ChooseCentral) {
+		return ""
+	}
+	if reason := merge.Beyond(change, r.record); reason != "" {
+		return reason
+	}
 	if change.Verb != merge.Delete || decision.Choice != string(report.ChooseLocal) {
 		return ""
 	}

@@ -1,8 +1,17 @@
 package orchestrator_test
 
 import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
@@ -155,10 +164,53 @@ func TestDecisionCannotDelete(t *testing.T) {
 	w.expectQuiet(last)
 }
 
-// TestWrittenOver: central takes a change and writes over it by a rule of its own, as DHIS2 does with the completion of an event
-// that is completed already. That is told once, and not sent in every run; a decision for central ends it, and one for
-// the kit is tried once.
+// TestWrittenOver: central takes a change and somebody there writes over it at once. That is told once, and not sent in every
+// run; a decision for central ends it, and one for the kit is tried once.
 func TestWrittenOver(t *testing.T) {
+	target, err := url.Parse(simulated(t, "2.42.5.2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var (
+		armed     atomic.Bool
+		writeOver func()
+	)
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.ModifyResponse = func(answer *http.Response) error {
+		r := answer.Request
+		if r.Method == http.MethodPost && r.URL.Path == "/api/tracker" && r.URL.Query().Get("importMode") != "VALIDATE" && armed.CompareAndSwap(true, false) {
+			writeOver() // passes here too
+			armed.Store(true)
+		}
+		return nil
+	}
+	central := httptest.NewServer(proxy)
+	t.Cleanup(central.Close)
+	w := newWorld(t, central.URL, simulated(t, "2.42.5.2"), "")
+	w.setUp()
+	w.patientsAtCentral()
+	w.prepare()
+	w.local = w.connect(orchestrator.Local, w.local.BaseURL())
+	chlorine := func(value string) dhis2api.TrackerPayload {
+		return dhis2api.TrackerPayload{Events: []*dhis2api.Event{{
+			Event: w.id("well"), Program: w.id("water"), ProgramStage: w.id("sample"), OrgUnit: w.id("soloy"), OccurredAt: "2026-05-04", Status: "COMPLETED",
+			DataValues: []dhis2api.EventDataValue{{DataElement: w.id("chlorine"), Value: value}},
+		}}}
+	}
+	w.send(w.local, chlorine("0.5"), "")
+	writeOver = func() { w.send(w.central, chlorine("0.9"), "") }
+	armed.Store(true)
+	defer armed.Store(false)
+	first := w.reconcile(false)
+	if len(first.Conflicts) != 1 || first.Conflicts[0].Field != w.id("chlorine") || !strings.Contains(first.Conflicts[0].Reason, "wrote over it") {
+		t.Fatalf("want one conflict of the chlorine: %s", asJSON(first))
+	}
+	w.decidedOnce(first, 1)
+}
+
+// TestCompletedAgain: a sample that is opened again on the kit, put right and completed again goes home, but for the time of
+// its completion, which DHIS2 sets only as the status changes. That is held, never sent, and can be decided for central only.
+func TestCompletedAgain(t *testing.T) {
 	w := newWorld(t, simulated(t, "2.42.5.2"), simulated(t, "2.42.5.2"), "")
 	w.setUp()
 	w.patientsAtCentral()
@@ -166,28 +218,85 @@ func TestWrittenOver(t *testing.T) {
 	w.local = w.connect(orchestrator.Local, w.local.BaseURL())
 	well := dhis2api.Event{
 		Event: w.id("well"), Program: w.id("water"), ProgramStage: w.id("sample"), OrgUnit: w.id("soloy"), OccurredAt: "2026-05-04",
-		DataValues: []dhis2api.EventDataValue{{DataElement: w.id("chlorine"), Value: "0.4"}},
+		DataValues: []dhis2api.EventDataValue{{DataElement: w.id("chlorine"), Value: "0.5"}},
 	}
 	for _, status := range []string{"ACTIVE", "COMPLETED"} {
 		well.Status = status
 		w.send(w.local, dhis2api.TrackerPayload{Events: []*dhis2api.Event{&well}}, "")
 	}
 	first := w.reconcile(false)
-	if len(first.Conflicts) != 1 || first.Conflicts[0].Field != "completedAt" {
+	w.expectSums(first, report.Sums{Total: 2, Pushed: 1, Held: 1})
+	if len(first.Conflicts) != 1 || first.Conflicts[0].Reason != "central sets the time of completion only as the status changes" {
 		t.Fatalf("want one conflict of completedAt: %s", asJSON(first))
 	}
+	w.decidedOnce(first, 0)
+}
+
+// decidedOnce has a lone conflict that central cannot take held in later runs, decided for the kit, which sends so many
+// operations and ends nothing, and decided for central, which ends it.
+func (w *world) decidedOnce(first *report.Report, sent int) {
+	w.t.Helper()
 	for range 2 {
 		if again := w.reconcile(false); again.Sent > 0 || again.Sums != first.Sums || again.Conflicts[0].Number != first.Conflicts[0].Number {
-			t.Errorf("a run that follows sent %d and came to %+v, conflict %d; before %+v, conflict %d", again.Sent, again.Sums, again.Conflicts[0].Number, first.Sums, first.Conflicts[0].Number)
+			w.t.Errorf("a run that follows sent %d and came to %+v, conflict %d; before %+v, conflict %d", again.Sent, again.Sums, again.Conflicts[0].Number, first.Sums, first.Conflicts[0].Number)
 		}
 	}
 	number := first.Conflicts[0].Number
-	r, err := w.tryReconcile(orchestrator.ReconcileOptions{Decisions: w.decisions(map[int]string{number: "local"}), Who: "maria"})
-	if err != nil || r.Sent != 1 || len(r.Conflicts) != 1 {
-		t.Errorf("decided for the kit: sent %d, %v, %s", r.Sent, err, asJSON(r.Conflicts))
+	r := w.decide(map[int]string{number: "local"})
+	if r.Sent != sent || len(r.Conflicts) != 1 {
+		w.t.Errorf("decided for the kit: sent %d, %s", r.Sent, asJSON(r.Conflicts))
 	}
-	r, err = w.tryReconcile(orchestrator.ReconcileOptions{Decisions: w.decisions(map[int]string{r.Conflicts[0].Number: "central"}), Who: "maria"})
-	if err != nil || r.Sums.Held != 0 || r.Sums.Dropped != 1 {
-		t.Errorf("decided for central: %v, %s", err, asJSON(r))
+	if d := w.decision(r, number); d.State != report.DecisionNotApplied || d.Reason != first.Conflicts[0].Reason {
+		w.t.Errorf("decided for the kit: %s", asJSON(d))
 	}
+	r = w.decide(map[int]string{r.Conflicts[0].Number: "central"})
+	if r.Sums.Held != 0 || r.Sums.Dropped != 1 {
+		w.t.Errorf("decided for central: %s", asJSON(r))
+	}
+}
+
+// TestAssigneeGone: no DHIS2 takes an assigned user away from an event. Where the kit shows none all the same, that is held
+// with the reason and not sent, what else was changed goes home, and central's user stays.
+func TestAssigneeGone(t *testing.T) {
+	w := newAgainWorld(t, "2.43.1")
+	target, err := url.Parse(w.local.BaseURL())
+	w.must(err)
+	var hiding atomic.Bool
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Header.Del("Accept-Encoding")
+		},
+		ModifyResponse: func(answer *http.Response) error {
+			content, err := io.ReadAll(answer.Body)
+			if hiding.Load() {
+				content = regexp.MustCompile(`,?"assignedUser":\{[^{}]*\}`).ReplaceAll(content, nil)
+			}
+			answer.Body = io.NopCloser(bytes.NewReader(content))
+			answer.Header.Set("Content-Length", strconv.Itoa(len(content)))
+			return err
+		},
+	}
+	local := httptest.NewServer(proxy)
+	t.Cleanup(local.Close)
+	w.local = w.connect(orchestrator.Local, local.URL)
+	w.scope()
+	w.edit("programStages", "visit", func(stage map[string]any) { stage["enableUserAssignment"] = true })
+	ana := w.patient("Ana", map[string]string{})
+	visit := ana.Enrollments[0].Events[0]
+	visit.AssignedUser = &dhis2api.UserRef{Username: w.username("nilda")}
+	w.send(w.central, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{ana}}, "")
+	w.again()
+	w.local = w.connect(orchestrator.Local, local.URL)
+	w.send(w.local, dhis2api.TrackerPayload{Events: []*dhis2api.Event{w.visit("Ana", "first visit", "62.5")}}, "")
+	hiding.Store(true)
+	first := w.reconcile(false)
+	w.expectSums(first, report.Sums{Total: 2, Pushed: 1, Held: 1})
+	if len(first.Conflicts) != 1 || first.Conflicts[0].Field != "assignedUser" || first.Conflicts[0].Reason != "central takes an assigned user away from no event" {
+		t.Fatalf("want one conflict of the assigned user: %s", asJSON(first))
+	}
+	if there, err := w.central.Event(t.Context(), visit.Event, dhis2api.Lookup{}); err != nil || there.AssignedUser == nil {
+		t.Errorf("central's event: %v, %s", err, asJSON(there))
+	}
+	w.decidedOnce(first, 0)
 }

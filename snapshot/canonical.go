@@ -176,9 +176,9 @@ func (c Canonical) addEvent(face *merge.Face, event *dhis2api.Event, enrollment 
 	fields.set(merge.FieldCompletedAt, c.Time(event.CompletedAt))
 	fields.set("attributeOptionCombo", event.AttributeOptionCombo)
 	if user := event.AssignedUser; user != nil && user.Username != "" {
-		fields.set("assignedUser", user.Username)
+		fields.set(merge.FieldAssignedUser, user.Username)
 	} else if user != nil {
-		fields.set("assignedUser", user.UID)
+		fields.set(merge.FieldAssignedUser, user.UID)
 	}
 	fields.set(merge.FieldGeometry, geometry(event.Geometry))
 	for _, value := range event.DataValues {

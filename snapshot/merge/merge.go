@@ -55,7 +55,8 @@
 //
 // A decision (see Rules.Decide) turns a conflict into a push or drops the change. It is no way round the matrix:
 // central takes nothing into what it deleted, so there only central's side can be decided for, and a field stays
-// held as long as another one that belongs to it is an undecided conflict. The dates of a status follow it. What the kit changed together with a
+// held as long as another one that belongs to it is an undecided conflict. Nor does it make central do what it cannot (see Beyond),
+// which is a conflict although only the kit changed it. The dates of a status follow it. What the kit changed together with a
 // dropped field is dropped with it, unless that was decided by itself; so is what was created below a dropped
 // creation.
 //
@@ -102,6 +103,7 @@ const (
 	FieldOrgUnit          = "orgUnit"
 	FieldProgram          = "program"
 	FieldGeometry         = "geometry"
+	FieldAssignedUser     = "assignedUser"
 	FieldRelationshipType = "relationshipType"
 	FieldFrom             = "from"
 	FieldTo               = "to"

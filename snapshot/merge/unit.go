@@ -45,7 +45,23 @@ func (c *comparison) holdTogether(ref Ref, local Object, changes []Change) {
 		if changes[i].Verdict == Conflict && c.decision(changes[i]) == ForCentral {
 			drop(&changes[i])
 		}
+		if reason := Beyond(changes[i], c.record); changes[i].Verdict == Push && reason != "" {
+			changes[i].Verdict, changes[i].Reason = Conflict, reason
+		}
 	}
+}
+
+// Beyond says why central cannot take an update that nothing stands against; empty where it can. DHIS2 2.41 to 2.43: an import
+// that names no assigned user leaves the one that is there, and the time of completion is set only as the status changes.
+func Beyond(change Change, record Record) string {
+	status := func(face Face) string { return face.Objects[change.Ref].Fields[FieldStatus] }
+	switch {
+	case change.Verb == Update && change.Field == FieldAssignedUser && change.Local == "":
+		return "central takes an assigned user away from no event"
+	case change.Verb == Update && change.Field == FieldCompletedAt && status(record.Local) == status(record.Central):
+		return "central sets the time of completion only as the status changes"
+	}
+	return ""
 }
 
 // followStatus decides about the dates of a status as about the status, unless something else was decided about one:
