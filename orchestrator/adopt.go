@@ -60,7 +60,8 @@ func (c *comparison) offerSurvivors(ctx context.Context) error {
 		}
 	}
 	people := map[string][]string{} // by their uid at central, those on the kit
-	for change, err := range c.trip.journal.Changes(ctx, journal.Conflict) {
+	// A person who was merged is deleted, and what went on to the other one is found there: that is no deletion, and not clear.
+	for change, err := range c.trip.journal.Changes(ctx, journal.Conflict, journal.Unclear) {
 		if err != nil {
 			return err
 		}

@@ -15,7 +15,10 @@ import (
 // twice is a world in which Zoe was registered at the clinic, as Ana's mother, while base registered her as Xenia, with the
 // same national ID, another community, a birth date, and an enrollment that is completed. It was reconciled once.
 func twice(t *testing.T, version string) (*world, *report.Report) {
-	w := newWorld(t, simulated(t, version), simulated(t, version), "")
+	return registeredTwice(t, newWorld(t, simulated(t, version), simulated(t, version), ""))
+}
+
+func registeredTwice(t *testing.T, w *world) (*world, *report.Report) {
 	w.setUp()
 	w.patientsAtCentral()
 	w.prepare()
@@ -61,58 +64,69 @@ func (w *world) livesIn(enrollment string) string {
 
 // TestAdopt: the clinic registered somebody whom central has. Who says so brings her visits and what central lacks to
 // central's person; what both know differently is for people to decide; and on the next trip the alias is known.
+// FIELDKIT_ACCEPTANCE_CENTRAL and FIELDKIT_ACCEPTANCE_LOCAL name real servers.
 func TestAdopt(t *testing.T) {
+	if central := os.Getenv("FIELDKIT_ACCEPTANCE_CENTRAL"); central != "" {
+		adopts(registeredTwice(t, newWorld(t, central, os.Getenv("FIELDKIT_ACCEPTANCE_LOCAL"), os.Getenv("FIELDKIT_ACCEPTANCE_LOCAL_DATABASE"))))
+		return
+	}
 	for _, version := range []string{"2.41.9.1", "2.42.5.2", "2.43.1"} {
 		t.Run(version, func(t *testing.T) {
-			w, first := twice(t, version)
-			if s := first.Sums; s.Held != 4 || s.Total != 4 {
-				t.Fatalf("want her, her enrollment, her visit and her tie held: %s", asJSON(first))
-			}
-			decided := map[int]string{w.sameAs(first, "Zoe", "Xenia"): "adopt"}
-			planned := w.planDecided(decided)
-			if s := planned.Sums; s.Open != 4 || s.AlreadyThere != 1 || s.Held != 1 || s.Total != 6 {
-				t.Errorf("the plan's sums %+v: %s", s, asJSON(planned))
-			}
-			if again := w.reconcile(false); again.Sums != first.Sums {
-				t.Errorf("a plan alone changed the sums to %+v", again.Sums)
-			}
-			home := w.decide(decided)
-			if s := home.Sums; s.Pushed != 4 || s.AlreadyThere != 1 || s.Held != 1 || s.Total != 6 {
-				t.Errorf("sums %+v: %s", s, asJSON(home))
-			}
-			w.expectConflict(home, "trackedEntity", w.id("Zoe"), w.id("community"), "", "Soloy", "Cerro")
-			w.expectAttributes("Xenia", map[string]string{"phone": "6000-0099", "community": "Cerro", "birthDate": "1970-01-01", "nationalID": "8-999-9"})
-			if owner := w.livesIn("Zoe's enrollment"); owner != w.id("Xenia") {
-				t.Errorf("Zoe's enrollment is %s's, want Xenia's", owner)
-			}
-			tie, err := w.central.Relationship(t.Context(), w.id("Zoe mother of Ana"), dhis2api.Lookup{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, mother := tie.From.Ref(); mother != w.id("Xenia") {
-				t.Errorf("Ana's mother is %s, want Xenia", mother)
-			}
-			w.expectQuiet(home)
-			if again := w.decide(decided); again.Sums != home.Sums || again.Sent != 0 {
-				t.Errorf("the same decision once more: sums %+v, %d sent", again.Sums, again.Sent)
-			}
-			// Somebody at a tablet, which knows her as Zoe, goes on.
-			w.prepare()
-			w.send(w.local, dhis2api.TrackerPayload{Events: []*dhis2api.Event{w.visit("Zoe", "second visit", "58.0")}}, "")
-			next := w.reconcile(false)
-			if s := next.Sums; s.Pushed != 1 || s.Held != 1 || s.Total != 2 {
-				t.Errorf("the next trip's sums %+v: %s", s, asJSON(next))
-			}
-			if _, err := w.central.Event(t.Context(), w.id("Zoe's second visit"), dhis2api.Lookup{}); err != nil {
-				t.Errorf("the second visit: %v", err)
-			}
-			last := w.decide(map[int]string{w.conflict(next, "Zoe", "community"): "local"})
-			if last.Sums.Held != 0 {
-				t.Errorf("something is held: %s", asJSON(last))
-			}
-			w.expectAttributes("Xenia", map[string]string{"community": "Soloy"})
+			adopts(twice(t, version))
 		})
 	}
+}
+
+func adopts(w *world, first *report.Report) {
+	if s := first.Sums; s.Held != 4 || s.Total != 4 {
+		w.t.Fatalf("want her, her enrollment, her visit and her tie held: %s", asJSON(first))
+	}
+	decided := map[int]string{w.sameAs(first, "Zoe", "Xenia"): "adopt"}
+	planned := w.planDecided(decided)
+	if s := planned.Sums; s.Open != 4 || s.AlreadyThere != 1 || s.Held != 1 || s.Total != 6 {
+		w.t.Errorf("the plan's sums %+v: %s", s, asJSON(planned))
+	}
+	if again := w.reconcile(false); again.Sums != first.Sums {
+		w.t.Errorf("a plan alone changed the sums to %+v", again.Sums)
+	}
+	home := w.decide(decided)
+	if s := home.Sums; s.Pushed != 4 || s.AlreadyThere != 1 || s.Held != 1 || s.Total != 6 {
+		w.t.Errorf("sums %+v: %s", s, asJSON(home))
+	}
+	w.expectConflict(home, "trackedEntity", w.id("Zoe"), w.id("community"), "", "Soloy", "Cerro")
+	w.expectAttributes("Xenia", map[string]string{"phone": "6000-0099", "community": "Cerro", "birthDate": "1970-01-01", "nationalID": "8-999-9"})
+	if owner := w.livesIn("Zoe's enrollment"); owner != w.id("Xenia") {
+		w.t.Errorf("Zoe's enrollment is %s's, want Xenia's", owner)
+	}
+	tie, err := w.central.Relationship(w.t.Context(), w.id("Zoe mother of Ana"), dhis2api.Lookup{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, mother := tie.From.Ref(); mother != w.id("Xenia") {
+		w.t.Errorf("Ana's mother is %s, want Xenia", mother)
+	}
+	w.expectQuiet(home)
+	if again := w.decide(decided); again.Sums != home.Sums || again.Sent != 0 {
+		w.t.Errorf("the same decision once more: sums %+v, %d sent", again.Sums, again.Sent)
+	}
+	// Somebody at a tablet, which knows her as Zoe, goes on.
+	w.prepare()
+	if w.onKit("Xenia") || !w.onKit("Zoe") {
+		w.t.Error("want the kit to keep Zoe as she is, of whom something is held, and not to have Xenia")
+	}
+	w.send(w.local, dhis2api.TrackerPayload{Events: []*dhis2api.Event{w.visit("Zoe", "second visit", "58.0")}}, "")
+	next := w.reconcile(false)
+	if s := next.Sums; s.Pushed != 1 || s.Held != 1 || s.Total != 2 {
+		w.t.Errorf("the next trip's sums %+v: %s", s, asJSON(next))
+	}
+	if _, err := w.central.Event(w.t.Context(), w.id("Zoe's second visit"), dhis2api.Lookup{}); err != nil {
+		w.t.Errorf("the second visit: %v", err)
+	}
+	last := w.decide(map[int]string{w.conflict(next, "Zoe", "community"): "local"})
+	if last.Sums.Held != 0 {
+		w.t.Errorf("something is held: %s", asJSON(last))
+	}
+	w.expectAttributes("Xenia", map[string]string{"community": "Soloy"})
 }
 
 // adopted is twice after Zoe was adopted as Xenia and her community was decided for the kit: everything is home.

@@ -209,8 +209,8 @@ func (c *carriage) write(ctx context.Context, j *journal.Journal) error {
 	})
 }
 
-// carriedRefs are the objects that the new trip must leave as they are on the kit: the roots of what was
-// carried over and every object that it is about.
+// carriedRefs are the objects that the new trip must leave as they are on the kit: the roots of what was carried over and every
+// object that it is about. Of somebody adopted that is central's person too: what is hers there lives with the kit's.
 func carriedRefs(ctx context.Context, j *journal.Journal) (map[merge.Ref]bool, error) {
 	refs := map[merge.Ref]bool{}
 	for change, err := range j.Changes(ctx) {
@@ -223,6 +223,15 @@ func carriedRefs(ctx context.Context, j *journal.Journal) (map[merge.Ref]bool, e
 		}
 		refs[change.Ref] = true
 		refs[rootRef(r)] = true
+	}
+	identities, err := j.Identities(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range identities {
+		if i.Adopted && refs[merge.Ref{Kind: merge.TrackedEntity, UID: i.Person}] {
+			refs[merge.Ref{Kind: merge.TrackedEntity, UID: i.AtCentral}] = true
+		}
 	}
 	delete(refs, merge.Ref{}) // a form's: of a form the other values go their own way
 	return refs, nil

@@ -135,7 +135,7 @@ func (r *decisionReader) read(ctx context.Context, one report.Decided) error {
 	}
 	decision := &journal.Decision{Shown: shown, Choice: string(one.Choice), Value: one.Value}
 	switch {
-	case there && row.State == journal.Unclear && last.Number == shown.Number:
+	case there && row.State == journal.Unclear && one.Choice != report.ChooseAdopt && last.Number == shown.Number:
 		return fail("", "conflict %d cannot be decided: %s", one.Number, row.Reason)
 	case !there || !row.State.Held() && row.State != journal.Open && row.State != journal.Sent:
 		decision.Outcome, decision.Reason = journal.NotApplied, "it was settled before"

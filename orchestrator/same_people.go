@@ -65,7 +65,7 @@ func (c *comparison) offered(ctx context.Context, identity journal.Identity) (in
 	}
 	number := 0
 	for _, row := range rows[r] {
-		ofMerge := row.State == journal.Conflict && row.Circumstance == circumstanceGone && identity.Attribute == ""
+		ofMerge := (row.State == journal.Conflict || row.State == journal.Unclear) && row.Circumstance == circumstanceGone && identity.Attribute == ""
 		ofValue := row.State == journal.Refused && row.Ref == rootRef(r) && row.Verb == merge.Create
 		if !ofMerge && !ofValue {
 			continue

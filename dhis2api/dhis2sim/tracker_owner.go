@@ -209,8 +209,7 @@ func (s *Server) showDuplicate(w http.ResponseWriter, r *http.Request, _ *accoun
 	writeJSON(w, http.StatusOK, d.shownAlone(s))
 }
 
-// changeDuplicate answers PUT /api/potentialDuplicates/UID?status=: anything but a merge, which the
-// simulator does not do.
+// changeDuplicate answers PUT /api/potentialDuplicates/UID?status=: anything but a merge.
 func (s *Server) changeDuplicate(w http.ResponseWriter, r *http.Request, caller *account) {
 	q := s.trackerQuery(r, caller)
 	d := s.duplicate(r.PathValue("uid"))

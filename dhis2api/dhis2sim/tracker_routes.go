@@ -44,6 +44,7 @@ func (s *Server) trackerRoutes() {
 	s.handle("GET /api/potentialDuplicates/{uid}", s.showDuplicate)
 	s.handle("POST /api/potentialDuplicates", s.addDuplicate)
 	s.handle("PUT /api/potentialDuplicates/{uid}", s.changeDuplicate)
+	s.handle("POST /api/potentialDuplicates/{uid}/merge", s.mergeDuplicate)
 }
 
 // showEntity answers with one tracked entity. With a program it shows what belongs to that, and its owner
