@@ -79,7 +79,7 @@ func (p *preparation) markBeforeLoad(ctx context.Context) {
 func (p *preparation) checkLoaded(ctx context.Context, look *dhis2db.Look) error {
 	var loaded int64
 	for _, count := range p.receipt.Load.Counts {
-		loaded += count.Loaded
+		loaded += count.Loaded - count.Alike
 	}
 	if p.beforeLoad == nil || loaded == 0 {
 		return nil

@@ -285,6 +285,22 @@ func TestDatabaseOfAnother(t *testing.T) {
 	}
 }
 
+// TestDatabaseAfterNothingWasLoaded: a prepare for which everything stood on the kit alike proves nothing about the database, so
+// it is not taken for another one.
+func TestDatabaseAfterNothingWasLoaded(t *testing.T) {
+	database := postgrestest.Start(t).Database(t)
+	w := newWorld(t, simulated(t, "2.42.5.2"), simulatedOn(t, "2.42.5.2", database, time.Now), database)
+	w.setUp()
+	w.patientsAtCentral()
+	w.prepare()
+	w.prepare()
+	w.local = w.connect(orchestrator.Local, w.local.BaseURL())
+	w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{w.changed("Ana", "phone", "6111-0001")}}, "")
+	if r := w.reconcile(true); r.Candidates.By != report.ByTransaction || r.Candidates.Records != 1 {
+		t.Errorf("%+v", r.Candidates)
+	}
+}
+
 // noted keeps what a progress is told to note.
 type noted struct {
 	orchestrator.Quiet
