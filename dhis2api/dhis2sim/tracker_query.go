@@ -40,7 +40,8 @@ func illegalQuery(format string, args ...any) *refusal {
 
 // notThere is an object that does not exist, is deleted, or is hidden from the caller.
 func notThere(k kind, uid string) *refusal {
-	return &refusal{http.StatusNotFound, "E1005", fmt.Sprintf("%s with id %s could not be found.", k.fieldName(), uid)}
+	name := k.fieldName()
+	return &refusal{http.StatusNotFound, "E1005", fmt.Sprintf("%s%s with id %s could not be found.", strings.ToUpper(name[:1]), name[1:], uid)}
 }
 
 func refuse(w http.ResponseWriter, r *refusal) { writeError(w, r.status, r.code, r.message) }
