@@ -26,6 +26,8 @@ type holding struct {
 	completions   map[string]*dhis2api.Completion
 
 	faces map[root]merge.Face
+	// shownIn are the programs whose attributes the server shows of a person.
+	shownIn map[string][]string
 	// ties are the relationships as the other server holds them.
 	ties map[root]merge.Face
 	// person, event and values are the fields that are read of people, of events by themselves, and of attributes.
@@ -79,6 +81,7 @@ func newHolding(server *dhis2api.Client, expected expectation, ties map[root]mer
 		dataValues:    map[string]*dhis2api.DataValue{},
 		completions:   map[string]*dhis2api.Completion{},
 		faces:         map[root]merge.Face{},
+		shownIn:       map[string][]string{},
 		ties:          ties,
 		expected:      expected,
 		person:        dhis2api.TrackedEntityFields,
@@ -137,6 +140,7 @@ func (h *holding) readPersons(ctx context.Context, roots []root) error {
 			}
 			if person := found[seen.TrackedEntity]; person != nil {
 				addAttributes(person, seen.Attributes)
+				h.shownIn[seen.TrackedEntity] = append(h.shownIn[seen.TrackedEntity], program)
 			}
 		}
 	}

@@ -139,6 +139,9 @@ func (c *comparison) within(record merge.Record) merge.Face {
 func (c *comparison) judge(ctx context.Context, v *view, r root, rows []journal.Change, bases []merge.Base) error {
 	record := merge.Overlay(v.records[r], bases)
 	record.Local = c.within(record)
+	if err := c.keepUnseen(ctx, r, v.local, &record); err != nil {
+		return err
+	}
 	record, rows, err := c.meetAdopted(ctx, r, record, rows)
 	if err != nil {
 		return err

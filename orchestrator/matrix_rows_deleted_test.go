@@ -38,6 +38,7 @@ func deletedPeople() []matrixRow {
 	return []matrixRow{
 		row("attribute changed", attribute("phone", "6000-0001", "6000-0002")),
 		row("attribute emptied", attribute("phone", "", "")),
+		row("what is marked skipSynchronization changed", attribute("secret", "two", "three")),
 		row("org unit changed", func(m *matrix, at *dhis2api.Client, cell string, version int) {
 			m.entity(at, cell, func(p *dhis2api.TrackedEntity) { p.OrgUnit = m.elsewhere(version) })
 		}),
@@ -90,6 +91,7 @@ func deletedEvents() []matrixRow {
 		row("data value added", value("remark", "cough", "fever")),
 		row("data value emptied", value("weight", "", "")),
 		row("file added", woundShown),
+		row("what is marked skipSynchronization changed", value("whisper", "two", "three")),
 	}
 }
 

@@ -151,7 +151,47 @@ func matrixRows() []matrixRow {
 		{kind: "relationship", verb: created, base: couple, do: tied, seen: seenTies, roots: rootsOfTies},
 		{kind: "relationship", verb: deleted, base: tiedCouple, do: untied, seen: seenTies, roots: rootsOfTies, never: only("a relationship is never changed")},
 	}
-	return slices.Concat(rows, singleEventRows(), formRows())
+	return slices.Concat(rows, secretRows(), singleEventRows(), formRows())
+}
+
+// secretRows are those of what central marked skipSynchronization.
+func secretRows() []matrixRow {
+	person := func(m *matrix, at *dhis2api.Client, cell string, _ int) { m.person(at, cell, nil) }
+	known := func(m *matrix, at *dhis2api.Client, cell string, _ int) {
+		m.person(at, cell, func(p *dhis2api.TrackedEntity) { m.setAttribute(p, "secret", "one") })
+	}
+	remembered := func(m *matrix, at *dhis2api.Client, cell string, _ int) {
+		m.person(at, cell, func(p *dhis2api.TrackedEntity) {
+			e := p.Enrollments[0].Events[0]
+			e.DataValues = append(e.DataValues, dhis2api.EventDataValue{DataElement: m.id("whisper"), Value: "one"})
+		})
+	}
+	return []matrixRow{
+		{kind: "attribute marked skipSynchronization", verb: "create", base: person, do: attribute("secret", "two", "three"), seen: seenAttribute("secret")},
+		{kind: "attribute marked skipSynchronization", verb: "change", base: known, do: attribute("secret", "two", "three"), seen: seenAttribute("secret")},
+		{kind: "data value marked skipSynchronization", verb: "create", base: person, do: value("whisper", "two", "three"), seen: seenEvent("first visit")},
+		{kind: "data value marked skipSynchronization", verb: "change", base: remembered, do: value("whisper", "two", "three"), seen: seenEvent("first visit")},
+	}
+}
+
+// defineSecrets gives the program an attribute and a data element that never travel.
+func (m *matrix) defineSecrets() {
+	sharing := map[string]any{"public": "rwrw----", "external": false}
+	m.define("trackedEntityAttributes", "secret", map[string]any{"valueType": "TEXT", "aggregationType": "NONE", "skipSynchronization": true, "sharing": sharing})
+	m.define("dataElements", "whisper", map[string]any{
+		"valueType": "TEXT", "domainType": "TRACKER", "aggregationType": "NONE", "categoryCombo": m.defaultCombo(), "sharing": sharing,
+	})
+	m.give("trackedEntityAttributes", "dataElements")
+	m.edit("programs", "program", func(program map[string]any) {
+		program["programTrackedEntityAttributes"] = append(program["programTrackedEntityAttributes"].([]any), map[string]any{
+			"id": m.id("in program secret"), "program": m.ref("program"), "trackedEntityAttribute": m.ref("secret"), "sortOrder": 9,
+		})
+	})
+	m.edit("programStages", "visit", func(stage map[string]any) {
+		element := m.stageElement("visit", "whisper")
+		element["skipSynchronization"] = true
+		stage["programStageDataElements"] = append(stage["programStageDataElements"].([]any), element)
+	})
 }
 
 // only is a reason why both sides cannot do something differently.

@@ -43,7 +43,11 @@ func seenAttribute(name string) func(*matrix, *dhis2api.Client, string) string {
 func seenEnrollment(m *matrix, at *dhis2api.Client, cell string) string {
 	e, err := at.Enrollment(m.t.Context(), m.id(cell+"'s enrollment"), dhis2api.Lookup{})
 	return m.seenAs(err, func() string {
-		return fmt.Sprintln(e.EnrolledAt, e.Status, e.OrgUnit, e.FollowUp, string(e.Geometry), texts(e.Notes))
+		completed := e.CompletedAt
+		if at.Version().Minor < 42 { // the moment of the import
+			completed = ""
+		}
+		return fmt.Sprintln(e.EnrolledAt, e.Status, completed, e.OrgUnit, e.FollowUp, string(e.Geometry), texts(e.Notes))
 	})
 }
 
@@ -75,18 +79,22 @@ func seenEvent(name string) func(*matrix, *dhis2api.Client, string) string {
 	}
 }
 
-// seenTree is the cell's person with all that hangs on it.
+// seenTree is the cell's person with all that hangs on it, and the owner as long as there is an enrollment: after it central
+// keeps that, and a kit that is loaded anew does not have it.
 func seenTree(m *matrix, at *dhis2api.Client, cell string) string {
 	seen := seenEntity(m, at, cell)
 	if seen == gone {
 		return gone
 	}
 	for _, more := range []func(*matrix, *dhis2api.Client, string) string{
-		seenAttribute("phone"), seenPhoto, seenOwner, seenEnrollment, seenEvent("first visit"), seenEvent("second visit"), seenTies,
+		seenAttribute("phone"), seenPhoto, seenEnrollment, seenEvent("first visit"), seenEvent("second visit"), seenTies,
 	} {
 		seen += more(m, at, cell) + "\n"
 	}
-	return seen
+	if seenEnrollment(m, at, cell) == gone {
+		return seen
+	}
+	return seen + seenOwner(m, at, cell)
 }
 
 func seenSample(m *matrix, at *dhis2api.Client, cell string) string {

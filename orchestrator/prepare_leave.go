@@ -210,8 +210,12 @@ func (l *leaving) tied(ctx context.Context, r root, goes map[merge.Ref]bool, kit
 		if err != nil {
 			return ref, err
 		}
-		if _, known := left[tie].Objects[ref]; !known || l.carried[ref] {
-			return ref, nil
+		if _, known := left[tie].Objects[ref]; known && !l.carried[ref] {
+			continue
+		}
+		// What is read of a person with all that is deleted shows deleted relationships too, as if they stood.
+		if err := kit.ask(ctx, ref); err == nil || !dhis2api.NotFound(err) {
+			return ref, err
 		}
 	}
 	return merge.Ref{}, nil
