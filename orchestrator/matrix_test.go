@@ -309,19 +309,20 @@ const matrixIntroduction = `# Every kind of change
 What reconcile makes of each kind of change, made on the kit, at central, or on both sides since the trip began. The table is
 what came of one trip in which all of it happens, each in a record of its own (` + "`TestMatrix`" + `; ` + "`make matrix CENTRAL=url LOCAL=url`" + `
 plays it on two real servers). After it every record at central was looked at: what goes home is there, and what is held, or
-was done at central, stands as central had it. A second run sends nothing.
+was done at central, stands as central had it. A second run sends nothing. Then the kit is prepared again: but for what is held it
+shows what central shows, and the next trip begins with nothing to send.
 
 *Goes home*: sent, read back. *Stays as central has it*: nothing has to travel; the next prepare, or ` + "`--refresh`" + `, brings it to the
-kit. *There already*: both sides hold the same. *Both stand*: they are two records, and both remain. *Never travels*: central marked it so. *Held*: central keeps its own until
-somebody decides.
+kit. *There already*: both sides hold the same. *Both stand*: they are two records, and both remain. *Never travels*: central
+marked it skipSynchronization. *Held*: central keeps its own until somebody decides.
 
 Notes are only ever added, and neither a relationship nor a note is changed. A tracked entity's own change is that of its
 attributes, owners and so on. Where both sides complete a record and the tablets say different times, that is a conflict about
 the time. DHIS2 2.41 says itself when an enrollment was completed, so there it is none.
 
-What DHIS2 (2.41 to 2.43) cannot take is held, with that as the reason, and is not sent. It sets the time of completion only as the status
-changes: of a visit that the kit opened again, put right and completed again, all goes home but that time. And it takes an assigned user
-away from no event, on the kit either, so that the change does not come about there.
+What DHIS2 (2.41 to 2.43) cannot take is held, with that as the reason, and is not sent. It sets the time of completion only as
+the status changes: of a visit that the kit opened again, put right and completed again, all goes home but that time. And it takes
+an assigned user away from no event, on the kit either, so that the change does not come about there.
 
 `
 
