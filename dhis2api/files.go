@@ -131,6 +131,9 @@ func (c *Client) File(ctx context.Context, uid string) (*FileResource, error) {
 	if err := c.getJSON(ctx, filesPath+"/"+uid, nil, file); err != nil {
 		return nil, err
 	}
+	if file.ID == "" {
+		return nil, fmt.Errorf("GET %s/%s: %w: it names no file", filesPath, uid, errFormat)
+	}
 	return file, nil
 }
 

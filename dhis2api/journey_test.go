@@ -588,6 +588,12 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%s: read %d times", name, count)
 		}
 	}
+	// An error inside a 200 is no record: whoever asks whether one is there must not be told so.
+	single := func(r *http.Request) bool { return r.URL.Path == "/api/tracker/trackedEntities/"+sent.TrackedEntity }
+	server.Inject(dhis2sim.Fault{Match: single, Times: 1, Status: 200, ContentType: "application/json", Body: `{"httpStatusCode":500,"status":"ERROR"}`})
+	if _, err := c.TrackedEntity(t.Context(), sent.TrackedEntity, dhis2api.Lookup{Fields: "trackedEntity"}); !dhis2api.NotUnderstood(err) {
+		t.Errorf("an error inside a 200: %v", err)
+	}
 	if slept < 3*time.Second {
 		t.Errorf("waited %v in all, Retry-After alone was 3s", slept)
 	}

@@ -149,25 +149,27 @@ func (c *Client) EventsByID(ctx context.Context, uids []string, lookup Lookup) i
 // TrackedEntity reads one; NotFound tells that there is none, or a deleted one. Lookup.IncludeDeleted has no
 // effect here.
 func (c *Client) TrackedEntity(ctx context.Context, uid string, lookup Lookup) (*TrackedEntity, error) {
-	return oneOf[TrackedEntity](ctx, c, listTrackedEntities, uid, lookup, TrackedEntityFields)
+	return oneOf[TrackedEntity](ctx, c, listTrackedEntities, uid, lookup, TrackedEntityFields, KindTrackedEntity, func(e *TrackedEntity) string { return e.TrackedEntity })
 }
 
 // Enrollment reads one, as TrackedEntity does.
 func (c *Client) Enrollment(ctx context.Context, uid string, lookup Lookup) (*Enrollment, error) {
-	return oneOf[Enrollment](ctx, c, listEnrollments, uid, lookup, EnrollmentFields)
+	return oneOf[Enrollment](ctx, c, listEnrollments, uid, lookup, EnrollmentFields, KindEnrollment, func(e *Enrollment) string { return e.Enrollment })
 }
 
 // Event reads one, as TrackedEntity does.
 func (c *Client) Event(ctx context.Context, uid string, lookup Lookup) (*Event, error) {
-	return oneOf[Event](ctx, c, listEvents, uid, lookup, EventFields)
+	return oneOf[Event](ctx, c, listEvents, uid, lookup, EventFields, KindEvent, func(e *Event) string { return e.Event })
 }
 
 // Relationship reads one, as TrackedEntity does.
 func (c *Client) Relationship(ctx context.Context, uid string, lookup Lookup) (*Relationship, error) {
-	return oneOf[Relationship](ctx, c, listRelationships, uid, lookup, RelationshipFields)
+	return oneOf[Relationship](ctx, c, listRelationships, uid, lookup, RelationshipFields, KindRelationship, func(r *Relationship) string { return r.Relationship })
 }
 
-func oneOf[T any](ctx context.Context, c *Client, list, uid string, lookup Lookup, fields string) (*T, error) {
+// oneOf reads one object. An answer that does not name it is none, though its status be 200: it may be an error, by whatever
+// stands before the server. uidOf is what an answer names; where other fields than that were asked for it is not looked at.
+func oneOf[T any](ctx context.Context, c *Client, list, uid string, lookup Lookup, fields string, kind Kind, uidOf func(*T) string) (*T, error) {
 	if !ValidUID(uid) {
 		return nil, fmt.Errorf("%s: %q is not a uid", list, uid)
 	}
@@ -177,8 +179,14 @@ func oneOf[T any](ctx context.Context, c *Client, list, uid string, lookup Looku
 		values.set("program", lookup.Program)
 	}
 	item := new(T)
-	if err := c.getJSON(ctx, trackerPath+"/"+list+"/"+uid, url.Values(values), item); err != nil {
+	path := trackerPath + "/" + list + "/" + uid
+	if err := c.getJSON(ctx, path, url.Values(values), item); err != nil {
 		return nil, err
+	}
+	first, _, _ := strings.Cut(values["fields"][0], ",")
+	asked := strings.EqualFold(first, strings.ReplaceAll(string(kind), "_", ""))
+	if named := uidOf(item); named != uid && (named != "" || asked) {
+		return nil, fmt.Errorf("GET %s: %w: it names %q", path, errFormat, named)
 	}
 	return item, nil
 }

@@ -265,7 +265,14 @@ func (f *files) send(ctx context.Context, value fileValue, local *dhis2api.FileR
 		case opening != nil:
 			return nil, atServer(ctx, Local, f.local.BaseURL(), opening)
 		case err == nil, errors.As(err, &status) && status.ErrorCode == "E1119":
-			return f.compare(ctx, value.file, local)
+			standing, missing := f.compare(ctx, value.file, local)
+			switch {
+			case !dhis2api.NotFound(missing):
+				return standing, missing
+			case try < maxTries:
+				continue
+			}
+			return nil, &ServerError{Side: Central, URL: f.central.BaseURL(), Err: missing, Advice: "central said that it has this file, and does not show it: run reconcile again; its log says more"}
 		case errors.As(err, &unknown):
 			if _, err := f.central.File(ctx, value.file); err == nil {
 				return f.compare(ctx, value.file, local)
