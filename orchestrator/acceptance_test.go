@@ -61,6 +61,7 @@ type world struct {
 	metadata       map[string][]map[string]any
 	now            func() time.Time
 	sleep          func(context.Context, time.Duration) error // nil: really
+	patience       time.Duration                              // zero: minutes
 	journalWrite   func(written bool) error                   // nil: nobody watches
 	// ahead lets a server whose clock is behind take dates of today, which it takes for the future.
 	ahead bool
@@ -504,7 +505,7 @@ func (w *world) open() *orchestrator.Kit {
 func (w *world) openTelling(progress orchestrator.Progress) *orchestrator.Kit {
 	w.t.Helper()
 	kit, err := orchestrator.Open(orchestrator.OpenOptions{
-		Dir: w.kitDir, Getenv: w.getenv, Now: w.now, Sleep: w.sleep, ConfigDirectory: filepath.Join(w.kitDir, ".config", "fieldkit"), Version: "acceptance", Progress: progress,
+		Dir: w.kitDir, Getenv: w.getenv, Now: w.now, Sleep: w.sleep, Patience: w.patience, ConfigDirectory: filepath.Join(w.kitDir, ".config", "fieldkit"), Version: "acceptance", Progress: progress,
 		JournalWrite: w.journalWrite,
 	})
 	if err != nil {

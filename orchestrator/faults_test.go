@@ -21,7 +21,7 @@ import (
 func drawFaults(server *dhis2sim.Server, random *rand.Rand) (end func()) {
 	const inside = `{"httpStatus":"Internal Server Error","httpStatusCode":500,"status":"ERROR","message":"something broke"}`
 	kinds := []dhis2sim.Fault{
-		{CutBefore: true}, {CutAfter: true}, {Truncate: true}, {Delay: 5 * time.Millisecond}, {LoginPage: true},
+		{CutBefore: true}, {CutAfter: true}, {Truncate: true}, {Delay: 5 * time.Millisecond}, {LoginPage: true}, {Silent: true},
 		{Status: http.StatusUnauthorized, ContentType: "application/json", Body: `{"httpStatus":"Unauthorized","httpStatusCode":401,"status":"ERROR"}`},
 		{Status: http.StatusTooManyRequests, Body: "slow down"},
 		{Status: http.StatusInternalServerError, ContentType: "application/json", Body: inside},
@@ -31,8 +31,11 @@ func drawFaults(server *dhis2sim.Server, random *rand.Rand) (end func()) {
 	var removals []func()
 	for range 1 + random.IntN(4) {
 		drawn := kinds[random.IntN(len(kinds))]
-		drawn.After = random.IntN(2) == 0 && (drawn.Status != 0 || drawn.LoginPage)
+		drawn.After = random.IntN(2) == 0 && (drawn.Status != 0 || drawn.LoginPage || drawn.Silent)
 		first, times, seen := 1+random.IntN(60), 1+random.IntN(6), 0
+		if drawn.Silent {
+			times = 1 // each costs the client all of its patience
+		}
 		drawn.Match = func(*http.Request) bool { // the server asks for one request at a time
 			seen++
 			return seen >= first && seen < first+times
@@ -46,8 +49,8 @@ func drawFaults(server *dhis2sim.Server, random *rand.Rand) (end func()) {
 	}
 }
 
-// TestSoakFaults brings a day home while things go wrong at central at requests drawn from a seed: any request, reads
-// and writes, before or after it was carried out. Whatever it was, the end is that of an undisturbed run: nothing lost, nothing
+// TestSoakFaults brings a day home while things go wrong at central, and now and then at the kit, at requests drawn from a
+// seed: any request, reads and writes, before or after it was carried out. Whatever it was, the end is that of an undisturbed run: nothing lost, nothing
 // doubled, nothing unknown. FIELDKIT_FAULTS plays one seed again; make soak draws a thousand.
 func TestSoakFaults(t *testing.T) {
 	first, count := uint64(1), uint64(50)
@@ -72,20 +75,25 @@ func TestSoakFaults(t *testing.T) {
 }
 
 func throughFaults(t *testing.T, seed uint64) {
-	server, err := dhis2sim.New(dhis2sim.Options{})
-	if err != nil {
-		t.Fatal(err)
+	servers, urls := [2]*dhis2sim.Server{}, [2]string{}
+	for side := range servers {
+		server, err := dhis2sim.New(dhis2sim.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		listening := httptest.NewServer(server)
+		t.Cleanup(listening.Close)
+		servers[side], urls[side] = server, listening.URL
 	}
-	listening := httptest.NewServer(server)
-	t.Cleanup(listening.Close)
-	w := newSeededWorld(t, listening.URL, simulated(t, "2.42.5.2"), "", seed)
+	w := newSeededWorld(t, urls[0], urls[1], "", seed)
 	w.outAndBack()
+	w.patience = time.Second
 	w.sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 	random := rand.New(rand.NewPCG(seed, 1))
 	end := func() {}
 	for run := range 20 {
 		if end(); run < 3 {
-			end = drawFaults(server, random)
+			end = drawFaults(servers[min(random.IntN(4)/3, 1)], random) // every fourth time at the kit
 		}
 		r, err := w.tryReconcile(orchestrator.ReconcileOptions{})
 		if err != nil {

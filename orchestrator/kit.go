@@ -30,6 +30,8 @@ type OpenOptions struct {
 	Now func() time.Time
 	// Sleep waits before a request is tried again, or returns the context's error early; it waits really when nil.
 	Sleep func(ctx context.Context, d time.Duration) error
+	// Patience is the longest silence of a server within one request; as dhis2api has it when zero.
+	Patience time.Duration
 	// JournalWrite is told of every write to a trip's journal, as journal.Watch says; nil is not.
 	JournalWrite func(written bool) error
 	// Progress is told what is going on; Quiet when nil.
@@ -144,7 +146,7 @@ func (k *Kit) connect(ctx context.Context, side Side, url string, options dhis2a
 }
 
 func (k *Kit) clientOptions() dhis2api.Options {
-	return dhis2api.Options{Now: k.options.Now, Sleep: k.options.Sleep, UserAgent: "fieldkit/" + k.options.Version}
+	return dhis2api.Options{Now: k.options.Now, Sleep: k.options.Sleep, RequestTimeout: k.options.Patience, UserAgent: "fieldkit/" + k.options.Version}
 }
 
 // keyOptions say where the keys for the trip's snapshot come from.

@@ -1,6 +1,7 @@
 package dhis2sim
 
 import (
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -26,7 +27,9 @@ type Fault struct {
 	RetryAfter        time.Duration
 	// LoginPage answers 200 with DHIS2's login page instead of doing anything.
 	LoginPage bool
-	// After has Status or LoginPage answered when all was done, in place of the server's own answer.
+	// Silent says nothing until the client has gone.
+	Silent bool
+	// After has Status, LoginPage or Silent come when all was done, in place of the server's own answer.
 	After bool
 	// CutBefore cuts the connection before anything was done, CutAfter when all was done.
 	CutBefore, CutAfter bool
@@ -63,7 +66,7 @@ func (s *Server) Requests() map[string]int {
 
 // delays tells whether the fault does nothing but delay.
 func (f *Fault) delays() bool {
-	return f.Status == 0 && !f.LoginPage && !f.CutBefore && !f.CutAfter && !f.Truncate
+	return f.Status == 0 && !f.LoginPage && !f.Silent && !f.CutBefore && !f.CutAfter && !f.Truncate
 }
 
 // next is what happens to a request, and uses up the faults that make it happen.
@@ -107,6 +110,9 @@ func (f *faults) serve(w http.ResponseWriter, r *http.Request, server http.Handl
 	switch {
 	case fault.CutBefore, fault.CutAfter:
 		panic(http.ErrAbortHandler) // how net/http cuts a connection
+	case fault.Silent:
+		_, _ = io.Copy(io.Discard, r.Body) // until it is read nobody hears the client go
+		<-r.Context().Done()
 	case fault.LoginPage:
 		loginPage(w, r)
 	case fault.Status != 0:
