@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api/dhis2sim"
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator"
 )
@@ -88,6 +89,10 @@ func throughFaults(t *testing.T, seed uint64) {
 	w := newSeededWorld(t, urls[0], urls[1], "", seed)
 	w.outAndBack()
 	w.patience = time.Second
+	if err := w.local.TransferOwnership(t.Context(), w.id("Delia"), w.id("program"), w.id("cerro")); err != nil {
+		t.Fatal(err)
+	}
+	w.complete(w.local, "202605")
 	w.sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 	random := rand.New(rand.NewPCG(seed, 1))
 	end := func() {}
@@ -111,10 +116,34 @@ func throughFaults(t *testing.T, seed uint64) {
 			r = w.reconcile(false)
 		}
 		w.checkHome(r)
+		w.checkMovedAndComplete()
 		if again := w.reconcile(false); again.Sent != 0 || again.Sums != r.Sums {
 			t.Errorf("a run after it sent %d operations, sums %+v, before %+v", again.Sent, again.Sums, r.Sums)
 		}
 		return
 	}
 	t.Error("no run of 20 came to its end")
+}
+
+// checkMovedAndComplete: Delia's new owner and the form's completion, which go by requests of their own, are at central.
+func (w *world) checkMovedAndComplete() {
+	w.t.Helper()
+	delia, err := w.central.TrackedEntity(w.t.Context(), w.id("Delia"), dhis2api.Lookup{Program: w.id("program")})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if owners := delia.ProgramOwners; len(owners) != 1 || owners[0].OrgUnit != w.id("cerro") {
+		w.t.Errorf("Delia's owners at central: %s", asJSON(owners))
+	}
+	query := dhis2api.CompletionQuery{DataSets: []string{w.id("form")}, Periods: []string{"202605"}, OrgUnits: []string{w.id("soloy")}}
+	complete := false
+	for completion, err := range w.central.Completions(w.t.Context(), query) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		complete = complete || completion.Completed
+	}
+	if !complete {
+		w.t.Error("the form is not complete at central")
+	}
 }
