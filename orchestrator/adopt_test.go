@@ -110,7 +110,9 @@ func adopts(w *world, first *report.Report) {
 		w.t.Errorf("the same decision once more: sums %+v, %d sent", again.Sums, again.Sent)
 	}
 	// Somebody at a tablet, which knows her as Zoe, goes on.
-	w.prepare()
+	if receipt := w.prepare(); !receipt.Verified {
+		w.t.Errorf("prepare: %s", asJSON(receipt))
+	}
 	if w.onKit("Xenia") || !w.onKit("Zoe") {
 		w.t.Error("want the kit to keep Zoe as she is, of whom something is held, and not to have Xenia")
 	}

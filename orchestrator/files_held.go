@@ -25,8 +25,11 @@ func fileGone() *refusal {
 		"look whether the tablet that made it still has it, and choose or take it again")
 }
 
+// fileDamaged is looked at again in every run: what was read may not have been the kit's answer.
 func fileDamaged() *refusal {
-	return fileRefusal("its file on the kit is damaged: its bytes are not those that were stored", "choose or take it again")
+	no := fileRefusal("its file on the kit is damaged: its bytes are not those that were stored", "choose or take it again")
+	no.circumstance = askedAgain
+	return no
 }
 
 func fileTooLarge(bytes int64) *refusal {
@@ -113,7 +116,7 @@ func withoutItsFile(c journal.Change, value fileValue, created bool, no refusal)
 			Root:   c.Root, Run: c.Run, Content: map[string]string{value.field: value.file},
 		}
 	}
-	c.State, c.Code, c.Reason, c.Hint = no.state, no.code, no.reason, no.hint
+	c.State, c.Code, c.Reason, c.Hint, c.Circumstance = no.state, no.code, no.reason, no.hint, no.circumstance
 	return c
 }
 
@@ -137,8 +140,10 @@ func (f *files) hold(ctx context.Context, v *view, held []heldFile) error {
 		if err != nil {
 			return err
 		}
-		if h.Circumstance, _, err = f.circumstances.of(ctx, v, r, h.Change); err != nil {
-			return err
+		if h.Circumstance != askedAgain {
+			if h.Circumstance, _, err = f.circumstances.of(ctx, v, r, h.Change); err != nil {
+				return err
+			}
 		}
 		h.Run = f.run
 		if err := f.trip.journal.Update(ctx, func(tx *journal.Tx) error { return tx.Put(h.Change) }); err != nil {

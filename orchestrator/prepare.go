@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/dhis2-fieldkit/fieldkit/dhis2api/dhis2db"
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot"
+	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
 )
 
 // The documents of the snapshot: the metadata, the settings, the org units that records merely name.
@@ -302,14 +304,40 @@ func (p *preparation) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	identities, err := p.trip.journal.Identities(ctx)
+	if err != nil {
+		return err
+	}
+	adopted := map[merge.Ref]bool{}
+	for _, i := range identities { // of whom something is held lives on the kit under its own uid, with its relationships
+		if i.Adopted && skip[root{kind: rootPerson, uid: i.Person}] {
+			skip[root{kind: rootPerson, uid: i.AtCentral}] = true
+			adopted[merge.Ref{Kind: merge.TrackedEntity, UID: i.AtCentral}] = true
+		}
+	}
+	var ties []difference
 	err = taken.against(ctx, loaded, func(d difference) error {
 		if d.subject != tiesSubject && !d.empty && !skip[d.root] {
+			if d.root.kind == rootRelationship && len(adopted) > 0 {
+				ties = append(ties, d)
+				return nil
+			}
 			p.receipt.unlike(d)
 		}
 		return nil
 	})
 	if err != nil {
 		return err
+	}
+	for _, tie := range ties {
+		faces, err := taken.faces(ctx, []root{tie.root})
+		if err != nil {
+			return wrongKey(err)
+		}
+		fields := faces[tie.root].Objects[rootRef(tie.root)].Fields
+		if !slices.ContainsFunc(endsOf(journal.Change{Content: fields}), func(end merge.Ref) bool { return adopted[end] }) {
+			p.receipt.unlike(tie)
+		}
 	}
 	p.receipt.Verified = p.receipt.Missing == 0 && p.receipt.Differing == 0
 	p.receipt.Taken = map[snapshot.Kind]int64{}
