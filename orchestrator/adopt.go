@@ -47,6 +47,20 @@ func offer(tx *journal.Tx, row journal.Change, identity journal.Identity, onKit 
 	return tx.Show(row, onKit, journal.Edit{})
 }
 
+// offerAnew ends what was offered of a person who was sent, and shows the offer that there is now; v may be nil without one.
+func offerAnew(tx *journal.Tx, v *view, row journal.Change, offers map[string]journal.Identity) error {
+	if row.Ref.Kind != merge.TrackedEntity || row.Verb != merge.Create {
+		return nil
+	}
+	if err := tx.EndOffer(row.UID); err != nil {
+		return err
+	}
+	if identity, offered := offers[row.UID]; offered {
+		return offer(tx, row, identity, v.local.edit(row.Change))
+	}
+	return nil
+}
+
 // offerSurvivors asks central who the people are now that it has deleted by merging them, and that the kit has changes of.
 func (c *comparison) offerSurvivors(ctx context.Context) error {
 	known := map[string]journal.Identity{}
@@ -138,7 +152,7 @@ func (c *comparison) survivors(ctx context.Context, gone map[string][]string) (m
 const mergedDuplicates = "MERGED"
 
 // errNobodySame tells that a conflict is not about somebody who may be somebody else.
-var errNobodySame = errors.New("nobody at central is known to be the same person") //nolint:gochecknoglobals // a constant
+var errNobodySame = errors.New("nobody at central is known to be the same person")
 
 // adoption reads the decision that a kit's person is the one who is offered. The error says why it cannot be that.
 func (r *decisionReader) adoption(ctx context.Context, shown journal.Shown) (journal.Identity, error) {

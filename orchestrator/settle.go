@@ -93,14 +93,7 @@ func (c *comparison) settleWith(ctx context.Context, v *view, r root, record mer
 			if err := concludeSent(tx, row); err != nil {
 				return err
 			}
-			if row.Ref.Kind != merge.TrackedEntity || row.Verb != merge.Create {
-				continue
-			}
-			err := tx.EndOffer(row.UID)
-			if identity, offered := offers[row.UID]; offered && err == nil {
-				err = offer(tx, row, identity, v.local.edit(row.Change))
-			}
-			if err != nil {
+			if err := offerAnew(tx, v, row, offers); err != nil {
 				return err
 			}
 		}
