@@ -22,6 +22,9 @@ type account struct {
 	groups                               []string
 }
 
+// person is what a record keeps of the account.
+func (a *account) person() person { return person{a.uid, a.username, a.firstName, a.surname} }
+
 // superuser tells whether the account holds the authority ALL.
 func (a *account) superuser() bool { return a.authorities["ALL"] }
 

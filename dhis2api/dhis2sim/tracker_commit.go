@@ -150,9 +150,7 @@ func (i *importer) saveEnrollment(in *enrollmentInput) bool {
 	}
 	if of := i.tracker.entities[string(in.TrackedEntity)]; of != nil && of != e.trackedEntity {
 		// Nothing but the validation (E1127) keeps an enrollment with its person (measured on DHIS2 2.42).
-		from := e.trackedEntity
-		from.enrollments = slices.DeleteFunc(from.enrollments, func(other *enrollment) bool { return other == e })
-		e.trackedEntity, of.enrollments = of, append(of.enrollments, e)
+		e.moveTo(of)
 	}
 	i.tracker.changed.note(e)
 	e.updated, e.updatedBy = i.now, i.by

@@ -131,7 +131,7 @@ func (s *Server) importTracker(caller *account, in *payload, params importParams
 		entities: map[string]*entityInput{}, enrollments: map[string]*enrollmentInput{}, events: map[string]*eventInput{},
 		touched: map[*trackedEntity]bool{},
 	}
-	i.by = s.tracker.person(person{caller.uid, caller.username, caller.firstName, caller.surname})
+	i.by = s.tracker.person(caller.person())
 	i.preheat()
 	sizes := [4]int{len(in.TrackedEntities), len(in.Enrollments), len(in.Events), len(in.Relationships)}
 	i.preprocess()

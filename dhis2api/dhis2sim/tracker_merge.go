@@ -13,7 +13,7 @@ func (s *Server) mergeDuplicate(w http.ResponseWriter, r *http.Request, caller *
 	q := s.trackerQuery(r, caller)
 	d := s.duplicate(r.PathValue("uid"))
 	if d == nil {
-		refuse(w, &refusal{http.StatusNotFound, "E1005", "PotentialDuplicate with id " + r.PathValue("uid") + " could not be found."})
+		refuse(w, noDuplicate(r.PathValue("uid")))
 		return
 	}
 	strategy := q.choice("mergeStrategy", "AUTO", "AUTO", "MANUAL")
@@ -22,11 +22,13 @@ func (s *Server) mergeDuplicate(w http.ResponseWriter, r *http.Request, caller *
 		refuse(w, q.refused)
 		return
 	}
-	no := m.automatic()
+	var no string
 	if strategy == "MANUAL" {
 		body, _ := readJSON(r.Body)
 		sent, _ := body.(object)
 		no = m.manual(texts(sent["trackedEntityAttributes"]), texts(sent["relationships"]), texts(sent["enrollments"]))
+	} else {
+		no = m.automatic()
 	}
 	switch {
 	case no != "":
@@ -39,7 +41,7 @@ func (s *Server) mergeDuplicate(w http.ResponseWriter, r *http.Request, caller *
 		return
 	}
 	now := s.tracker.tick(s.now())
-	m.carryOut(caller.username, s.tracker.person(person{caller.uid, caller.username, caller.firstName, caller.surname}), now)
+	m.carryOut(s.tracker.person(caller.person()), now)
 	d.status, d.updated = "MERGED", now
 	s.changed.note(d)
 	w.WriteHeader(http.StatusOK)
@@ -79,8 +81,7 @@ func (m *merging) automatic() string {
 		}
 	}
 	for _, r := range m.duplicate.relationships {
-		between := r.from.uid() == m.original.uid || r.to.uid() == m.original.uid
-		if !r.deleted && !between && !m.tied(r) {
+		if !r.deleted && !m.between(r) && !m.tied(r) {
 			m.relationships = append(m.relationships, r)
 		}
 	}
@@ -120,7 +121,7 @@ func (m *merging) manual(attributes, relationships, enrollments []string) string
 		}
 	}
 	for _, r := range m.relationships {
-		if r.from.uid() == m.original.uid || r.to.uid() == m.original.uid {
+		if m.between(r) {
 			return "Merging conflict: Invalid relationship '" + r.uid + "'. Relationship is between original and duplicate."
 		}
 	}
@@ -130,6 +131,11 @@ func (m *merging) manual(attributes, relationships, enrollments []string) string
 // enrolled tells whether the original is in a program.
 func (m *merging) enrolled(program string) bool {
 	return slices.ContainsFunc(m.original.enrollments, func(e *enrollment) bool { return !e.deleted && e.program == program })
+}
+
+// between tells whether a relationship of the duplicate is one with the original.
+func (m *merging) between(r *relationship) bool {
+	return r.from.uid() == m.original.uid || r.to.uid() == m.original.uid
 }
 
 // tied tells whether the original has a similar relationship: of the type, with one of the ends.
@@ -142,12 +148,12 @@ func (m *merging) tied(r *relationship) bool {
 }
 
 // carryOut moves what goes and deletes the duplicate.
-func (m *merging) carryOut(username string, by *person, now instant) {
+func (m *merging) carryOut(by *person, now instant) {
 	t := m.store
 	for _, attribute := range m.attributes {
 		value, _ := m.duplicate.value(attribute)
 		t.setValue(m.duplicate, attribute, "", "", now)
-		t.setValue(m.original, attribute, value, username, now)
+		t.setValue(m.original, attribute, value, by.username, now)
 	}
 	for _, r := range m.relationships {
 		delete(t.relationshipsBy, r.key())
@@ -162,9 +168,8 @@ func (m *merging) carryOut(username string, by *person, now instant) {
 		t.changed.note(r)
 	}
 	for _, e := range m.enrollments {
-		m.duplicate.enrollments = slices.DeleteFunc(m.duplicate.enrollments, func(other *enrollment) bool { return other == e })
-		m.original.enrollments = append(m.original.enrollments, e)
-		e.trackedEntity, e.updated, e.updatedBy = m.original, now, by
+		e.moveTo(m.original)
+		e.updated, e.updatedBy = now, by
 		t.changed.note(e)
 		if i := slices.IndexFunc(m.duplicate.owners, func(o programOwner) bool { return o.program == e.program }); i >= 0 {
 			unit := m.duplicate.owners[i].unit
@@ -181,9 +186,8 @@ func (m *merging) carryOut(username string, by *person, now instant) {
 
 // texts are the texts of a JSON list.
 func texts(value any) []string {
-	items, _ := value.([]any)
 	var all []string
-	for _, item := range items {
+	for _, item := range list(value) {
 		if one := strings.TrimSpace(text(item)); one != "" {
 			all = append(all, one)
 		}

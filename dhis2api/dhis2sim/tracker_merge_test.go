@@ -74,3 +74,29 @@ func TestMergeDuplicate(t *testing.T) {
 		})
 	}
 }
+
+// TestMergeDuplicateByHand: what the body does not name is left with the duplicate, and deleted with it.
+func TestMergeDuplicateByHand(t *testing.T) {
+	s := trackerServer(t, "2.42.5.2")
+	load(t, s, "", `{"trackedEntities":[
+		{"trackedEntity":"Person00000","trackedEntityType":"TypePerson1","orgUnit":"OuFacility1","attributes":[{"attribute":"AttrName001","value":"x"}]},
+		{"trackedEntity":"Person00001","trackedEntityType":"TypePerson1","orgUnit":"OuFacility1",
+			"attributes":[{"attribute":"AttrName001","value":"x"},{"attribute":"AttrUnique1","value":"7"}],
+			"enrollments":[{"enrollment":"Enrollment1","program":"ProgClinic1","orgUnit":"OuFacility1","status":"ACTIVE","enrolledAt":"2026-05-01","occurredAt":"2026-05-01"}]}]}`)
+	_, pair := call(t, s, http.MethodPost, "/api/potentialDuplicates", `{"original":"Person00000","duplicate":"Person00001"}`)
+	path := "/api/potentialDuplicates/" + text(pair["id"]) + "/merge?mergeStrategy=MANUAL"
+	if status, answer := call(t, s, http.MethodPost, path, `{"trackedEntityAttributes":["AttrUnique1"]}`); status != http.StatusOK {
+		t.Fatalf("%d %v", status, answer)
+	}
+	if status, _ := call(t, s, http.MethodGet, "/api/tracker/enrollments/Enrollment1", ""); status != http.StatusNotFound {
+		t.Errorf("the enrollment that nobody named: %d", status)
+	}
+	_, survivor := call(t, s, http.MethodGet, "/api/tracker/trackedEntities/Person00000?fields=attributes[attribute,value]", "")
+	values := map[string]string{}
+	for _, a := range list(survivor["attributes"]) {
+		values[text(a.(object)["attribute"])] = text(a.(object)["value"])
+	}
+	if values["AttrName001"] != "x" || values["AttrUnique1"] != "7" {
+		t.Errorf("who stayed has %v", values)
+	}
+}

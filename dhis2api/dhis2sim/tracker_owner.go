@@ -200,10 +200,14 @@ func (s *Server) duplicate(uid string) *potentialDuplicate {
 	return s.tracker.duplicates[i]
 }
 
+func noDuplicate(uid string) *refusal {
+	return &refusal{http.StatusNotFound, "E1005", "PotentialDuplicate with id " + uid + " could not be found."}
+}
+
 func (s *Server) showDuplicate(w http.ResponseWriter, r *http.Request, _ *account) {
 	d := s.duplicate(r.PathValue("uid"))
 	if d == nil {
-		writeError(w, http.StatusNotFound, "E1005", "PotentialDuplicate with id "+r.PathValue("uid")+" could not be found.")
+		refuse(w, noDuplicate(r.PathValue("uid")))
 		return
 	}
 	writeJSON(w, http.StatusOK, d.shownAlone(s))
@@ -216,7 +220,7 @@ func (s *Server) changeDuplicate(w http.ResponseWriter, r *http.Request, caller 
 	status := q.choice("status", "", "OPEN", "INVALID", "MERGED", "ALL")
 	switch {
 	case d == nil:
-		q.refuse(&refusal{http.StatusNotFound, "E1005", "PotentialDuplicate with id " + r.PathValue("uid") + " could not be found."})
+		q.refuse(noDuplicate(r.PathValue("uid")))
 	case status == "MERGED" || d.status == "MERGED":
 		q.refuse(badRequest("Can't update a potential duplicate to MERGED, or one that is merged already"))
 	case status == "":

@@ -360,7 +360,7 @@ func (s *Server) addNote(k kind) handler {
 		}
 		n := note{
 			number: s.tracker.nextNumber(), uid: string(uidOr(looseText(uid))), value: value, storedBy: text(sent["storedBy"]), stored: s.tracker.tick(s.now()),
-			createdBy: s.tracker.person(person{caller.uid, caller.username, caller.firstName, caller.surname}),
+			createdBy: s.tracker.person(caller.person()),
 		}
 		s.tracker.notes[n.uid] = true
 		*notes = append(*notes, n)

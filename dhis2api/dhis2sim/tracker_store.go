@@ -246,6 +246,13 @@ func (t *trackerStore) addEnrollment(e *enrollment) {
 	}
 }
 
+// moveTo makes an enrollment another tracked entity's.
+func (e *enrollment) moveTo(of *trackedEntity) {
+	from := e.trackedEntity
+	from.enrollments = slices.DeleteFunc(from.enrollments, func(other *enrollment) bool { return other == e })
+	e.trackedEntity, of.enrollments = of, append(of.enrollments, e)
+}
+
 func (t *trackerStore) addEvent(e *event) {
 	e.number = t.nextNumber()
 	t.changed.note(e)
