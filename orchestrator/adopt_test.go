@@ -52,6 +52,18 @@ func (w *world) sameAs(r *report.Report, name, central string) int {
 	return 0
 }
 
+// expectUnnamed expects a report that was not asked for names to hold nobody's first name.
+func (w *world) expectUnnamed(r *report.Report) {
+	w.t.Helper()
+	for _, same := range r.SamePeople {
+		for _, field := range same.Fields {
+			if field.Field == w.id("firstName") && field.Local+field.Central != "" {
+				w.t.Errorf("the report names people: %s", asJSON(same))
+			}
+		}
+	}
+}
+
 // livesIn tells under whom central has an enrollment.
 func (w *world) livesIn(enrollment string) string {
 	w.t.Helper()
@@ -89,6 +101,7 @@ func adopts(w *world, first *report.Report) {
 	if again := w.reconcile(false); again.Sums != first.Sums {
 		w.t.Errorf("a plan alone changed the sums to %+v", again.Sums)
 	}
+	w.expectUnnamed(first)
 	home := w.decide(decided)
 	if s := home.Sums; s.Pushed != 4 || s.AlreadyThere != 1 || s.Held != 1 || s.Total != 6 {
 		w.t.Errorf("sums %+v: %s", s, asJSON(home))
@@ -192,7 +205,9 @@ func TestAdoptedNextTrip(t *testing.T) {
 			if w.onKit("Zoe") {
 				t.Error("she is on the kit twice")
 			}
-			w.expectSums(w.reconcile(false), report.Sums{})
+			quiet := w.reconcile(false)
+			w.expectSums(quiet, report.Sums{})
+			w.expectUnnamed(quiet)
 			again := w.patient("Zoe", map[string]string{"community": "Soloy"})
 			again.Enrollments = nil
 			w.send(w.local, dhis2api.TrackerPayload{TrackedEntities: []*dhis2api.TrackedEntity{again}, Relationships: []*dhis2api.Relationship{w.mother("Zoe", "Berta")}}, "")

@@ -99,7 +99,7 @@ func (c *comparison) sideBySide(ctx context.Context, same *report.SamePerson, pr
 			continue
 		}
 		compared := report.SameField{Field: field, Agreement: agreement(here.Fields[field], there.Fields[field])}
-		if !private(here.Fields["trackedEntityType"], field) {
+		if !private(cmp.Or(here.Fields["trackedEntityType"], there.Fields["trackedEntityType"]), field) {
 			compared.Local, compared.Central = here.Fields[field], there.Fields[field]
 		}
 		same.Fields = append(same.Fields, compared)
