@@ -38,27 +38,20 @@ func offerOf(no journal.Change, holders []string) *journal.Identity {
 	return &journal.Identity{Person: no.UID, AtCentral: holder, Attribute: attribute}
 }
 
-// offer shows a refused person under a number, with who it may be.
-func offer(tx *journal.Tx, row journal.Change, identity journal.Identity, onKit journal.Edit) error {
-	if err := tx.Identify(identity); err != nil {
-		return err
-	}
-	row.Circumstance = circumstanceHeldBy + identity.AtCentral
-	return tx.Show(row, onKit, journal.Edit{})
-}
-
-// offerAnew ends what was offered of a person who was sent, and shows the offer that there is now; v may be nil without one.
-func offerAnew(tx *journal.Tx, v *view, row journal.Change, offers map[string]journal.Identity) error {
+// offerAnew ends what was offered of a person who was sent, and shows her under a number where there is an offer now; v may be
+// nil without one.
+func offerAnew(tx *journal.Tx, v *view, row journal.Change, offered *journal.Identity) error {
 	if row.Ref.Kind != merge.TrackedEntity || row.Verb != merge.Create {
 		return nil
 	}
-	if err := tx.EndOffer(row.UID); err != nil {
+	if err := tx.EndOffer(row.UID); err != nil || offered == nil {
 		return err
 	}
-	if identity, offered := offers[row.UID]; offered {
-		return offer(tx, row, identity, v.local.edit(row.Change))
+	if err := tx.Identify(*offered); err != nil {
+		return err
 	}
-	return nil
+	row.Circumstance = circumstanceHeldBy + offered.AtCentral
+	return tx.Show(row, v.local.edit(row.Change), journal.Edit{})
 }
 
 // offerSurvivors asks central who the people are now that it has deleted by merging them, and that the kit has changes of.
@@ -270,33 +263,15 @@ func (c *comparison) meetAdopted(ctx context.Context, r root, record merge.Recor
 // foretellAdopted compares a person as a new decision will have it, and notes what that makes of the changes. Nothing is
 // written.
 func (c *comparison) foretellAdopted(ctx context.Context, v *view, r root, record merge.Record, rows []journal.Change) ([]journal.Change, error) {
-	d := c.decisions
-	ruling := d.rule(record, true)
-	changes := c.compare(record, rows, ruling)
-	known := byKey(rows)
-	for key, decision := range d.fresh {
-		if decision.Root == r.String() && ruling.applied[key] == nil && decision.Choice != string(report.ChooseAdopt) {
-			d.unapplied[key] = ruling.unfitFor(key, changes)
-		}
-	}
-	var will []journal.Change
-	for _, change := range changes {
-		key := changeKey{change.Ref, change.Field}
-		before, again := known[key]
-		after := journal.Change{Change: change, Root: r.String(), Run: c.run, Content: c.contentOf(change, record.Local, ruling)}
-		if err := c.place(ctx, v, r, &after, before, again); err != nil {
-			return nil, err
-		}
-		if after.Number = before.Number; before.State != after.State {
-			d.foretold[key] = foretold{was: before, will: after}
-		}
-		will = append(will, after)
+	will, err := c.foretellChanges(ctx, v, r, record, rows, rows)
+	if err != nil {
+		return nil, err
 	}
 	registered := changeKey{ref: rootRef(r)}
-	if before, refused := known[registered]; refused && before.Verb == merge.Create && before.State.Held() {
+	if before, refused := byKey(rows)[registered]; refused && before.Verb == merge.Create && before.State.Held() {
 		after := before
 		after.State = journal.AlreadyThere
-		d.foretold[registered] = foretold{was: before, will: after}
+		c.decisions.foretold[registered] = foretold{was: before, will: after}
 	}
 	return will, nil
 }

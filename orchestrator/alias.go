@@ -144,9 +144,9 @@ func tieOnKit(tie *dhis2api.Relationship, central, uid string) *dhis2api.Relatio
 
 // tieAs is central's relationship with the ends that the kit's own names, where they are the same people.
 func (a *aliases) tieAs(kit merge.Object, tie *dhis2api.Relationship) *dhis2api.Relationship {
-	for _, field := range []string{merge.FieldFrom, merge.FieldTo} {
-		if end, ok := parseEnd(kit.Fields[field]); ok && end.Kind == merge.TrackedEntity && a.of(end.UID) != end.UID {
-			tie = tieOnKit(tie, a.of(end.UID), end.UID)
+	for _, end := range endsOf(kit.Fields) {
+		if known := a.ref(end); known != end {
+			tie = tieOnKit(tie, known.UID, end.UID)
 		}
 	}
 	return tie

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
@@ -224,17 +225,29 @@ func carriedRefs(ctx context.Context, j *journal.Journal) (map[merge.Ref]bool, e
 		refs[change.Ref] = true
 		refs[rootRef(r)] = true
 	}
+	away, err := keptAway(ctx, j, func(person merge.Ref) bool { return refs[person] })
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(refs, away)
+	delete(refs, merge.Ref{}) // a form's: of a form the other values go their own way
+	return refs, nil
+}
+
+// keptAway are the people of central's whom the kit has under another uid, by which something of them is held: they do not come
+// to the kit as well.
+func keptAway(ctx context.Context, j *journal.Journal, held func(person merge.Ref) bool) (map[merge.Ref]bool, error) {
 	identities, err := j.Identities(ctx)
 	if err != nil {
 		return nil, err
 	}
+	away := map[merge.Ref]bool{}
 	for _, i := range identities {
-		if i.Adopted && refs[merge.Ref{Kind: merge.TrackedEntity, UID: i.Person}] {
-			refs[merge.Ref{Kind: merge.TrackedEntity, UID: i.AtCentral}] = true
+		if i.Adopted && held(merge.Ref{Kind: merge.TrackedEntity, UID: i.Person}) {
+			away[merge.Ref{Kind: merge.TrackedEntity, UID: i.AtCentral}] = true
 		}
 	}
-	delete(refs, merge.Ref{}) // a form's: of a form the other values go their own way
-	return refs, nil
+	return away, nil
 }
 
 // changedRoots are the roots that a journal has changes of.

@@ -226,10 +226,17 @@ func (c *comparison) foretell(ctx context.Context, v *view, r root, record merge
 	if d == nil || d.closed || !d.roots[r.String()] && (d.policies == nil || !slices.ContainsFunc(filed, conflict)) {
 		return filed, nil
 	}
+	return c.foretellChanges(ctx, v, r, record, rows, filed)
+}
+
+// foretellChanges compares a record with the new decisions, and notes what they make of its changes, which are filed so far. It
+// returns the changes as they will be; rows are those that the run found in the journal.
+func (c *comparison) foretellChanges(ctx context.Context, v *view, r root, record merge.Record, rows, filed []journal.Change) ([]journal.Change, error) {
+	d := c.decisions
 	ruling := d.rule(record, true)
 	changes := c.compare(record, rows, ruling)
 	for key, decision := range d.fresh {
-		if decision.Root == r.String() && ruling.applied[key] == nil {
+		if decision.Root == r.String() && ruling.applied[key] == nil && decision.Choice != string(report.ChooseAdopt) {
 			d.unapplied[key] = ruling.unfitFor(key, changes)
 		}
 	}

@@ -151,12 +151,7 @@ func (h *holding) readRelationships(ctx context.Context, roots []root) error {
 
 // lookAtEnds notes which tracked entities at the ends of a relationship are deleted.
 func (h *holding) lookAtEnds(ctx context.Context, r root, tie merge.Object) error {
-	var people []merge.Ref
-	for _, field := range []string{merge.FieldFrom, merge.FieldTo} {
-		if end, ok := parseEnd(tie.Fields[field]); ok && end.Kind == merge.TrackedEntity {
-			people = append(people, end)
-		}
-	}
+	people := slices.DeleteFunc(endsOf(tie.Fields), func(end merge.Ref) bool { return end.Kind != merge.TrackedEntity })
 	if len(people) == 0 {
 		return nil
 	}

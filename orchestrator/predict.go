@@ -51,7 +51,7 @@ func (p *prediction) refusals(ctx context.Context) ([]journal.Change, error) {
 		if c.Ref.Kind != merge.Relationship || c.Verb != merge.Create {
 			continue
 		}
-		if slices.ContainsFunc(endsOf(c), func(ref merge.Ref) bool { return p.held[ref] }) {
+		if slices.ContainsFunc(endsOf(c.Content), func(ref merge.Ref) bool { return p.held[ref] }) {
 			c.State, c.Reason = journal.Waiting, "waits for one of its ends, which central would not take"
 			p.refused = append(p.refused, c)
 		}

@@ -304,21 +304,17 @@ func (p *preparation) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	identities, err := p.trip.journal.Identities(ctx)
+	away, err := keptAway(ctx, p.trip.journal, func(person merge.Ref) bool { return skip[root{kind: rootPerson, uid: person.UID}] })
 	if err != nil {
 		return err
 	}
-	adopted := map[merge.Ref]bool{}
-	for _, i := range identities { // of whom something is held lives on the kit under its own uid, with its relationships
-		if i.Adopted && skip[root{kind: rootPerson, uid: i.Person}] {
-			skip[root{kind: rootPerson, uid: i.AtCentral}] = true
-			adopted[merge.Ref{Kind: merge.TrackedEntity, UID: i.AtCentral}] = true
-		}
+	for person := range away {
+		skip[root{kind: rootPerson, uid: person.UID}] = true
 	}
-	var ties []difference
+	var ties []difference // which those may be an end of
 	err = taken.against(ctx, loaded, func(d difference) error {
 		if d.subject != tiesSubject && !d.empty && !skip[d.root] {
-			if d.root.kind == rootRelationship && len(adopted) > 0 {
+			if d.root.kind == rootRelationship && len(away) > 0 {
 				ties = append(ties, d)
 				return nil
 			}
@@ -334,8 +330,8 @@ func (p *preparation) compare(ctx context.Context) error {
 		if err != nil {
 			return wrongKey(err)
 		}
-		fields := faces[tie.root].Objects[rootRef(tie.root)].Fields
-		if !slices.ContainsFunc(endsOf(journal.Change{Content: fields}), func(end merge.Ref) bool { return adopted[end] }) {
+		ends := endsOf(faces[tie.root].Objects[rootRef(tie.root)].Fields)
+		if !slices.ContainsFunc(ends, func(end merge.Ref) bool { return away[end] }) {
 			p.receipt.unlike(tie)
 		}
 	}

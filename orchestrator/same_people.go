@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/dhis2-fieldkit/fieldkit/dhis2api"
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/journal"
 	"github.com/dhis2-fieldkit/fieldkit/orchestrator/report"
 	"github.com/dhis2-fieldkit/fieldkit/snapshot/merge"
@@ -20,39 +19,45 @@ func (c *comparison) addSamePeople(ctx context.Context, result *report.Report) e
 	if err != nil || len(identities) == 0 {
 		return err
 	}
-	shown, err := shownInLists(c.taken.snapshot)
-	if err != nil {
-		return err
-	}
+	var adopted, offers []report.SamePerson
 	for _, i := range identities {
 		same := report.SamePerson{
 			Reference: report.Reference{Kind: string(merge.TrackedEntity), UID: i.Person, Person: i.Person},
 			AtCentral: i.AtCentral, Attribute: i.Attribute, Adopted: i.Adopted, Number: i.Number, By: i.Who, At: i.At,
 			Fields: []report.SameField{}, OnKit: []report.Enrolled{}, Central: []report.Enrolled{},
 		}
-		if !i.Adopted {
-			if same.Number, err = c.offered(ctx, i); err != nil {
-				return err
-			}
-			if same.Number == 0 {
-				continue
-			}
-		}
-		if err := c.sideBySide(ctx, &same, func(kind, attribute string) bool {
-			return !result.Names && slices.Contains(shown[kind], attribute)
-		}); err != nil {
-			return err
-		}
-		result.SamePeople = append(result.SamePeople, same)
-		if i.Adopted || i.Attribute != "" {
+		if i.Adopted {
+			adopted = append(adopted, same)
 			continue
 		}
+		if same.Number, err = c.offered(ctx, i); err != nil {
+			return err
+		}
+		if same.Number == 0 {
+			continue
+		}
+		offers = append(offers, same)
 		for at := range result.Conflicts {
-			if conflict := &result.Conflicts[at]; conflict.Person == i.Person {
+			if conflict := &result.Conflicts[at]; i.Attribute == "" && conflict.Person == i.Person {
 				conflict.Reason += fmt.Sprintf("; central merged this person into trackedEntity %s, whom you may adopt", i.AtCentral)
 			}
 		}
 	}
+	shown, err := shownInLists(c.taken.snapshot)
+	if err != nil {
+		return err
+	}
+	private := func(kind, attribute string) bool { return !result.Names && slices.Contains(shown[kind], attribute) }
+	// Apart, for somebody adopted may be offered once more as somebody else.
+	for _, people := range [][]report.SamePerson{offers, adopted} {
+		for batch := range slices.Chunk(people, batchRoots) {
+			if err := c.sideBySide(ctx, batch, private); err != nil {
+				return err
+			}
+		}
+	}
+	result.SamePeople = slices.Concat(offers, adopted)
+	slices.SortStableFunc(result.SamePeople, func(a, b report.SamePerson) int { return cmp.Compare(a.UID, b.UID) })
 	return nil
 }
 
@@ -81,30 +86,38 @@ func (c *comparison) offered(ctx context.Context, identity journal.Identity) (in
 	return number, nil
 }
 
-// sideBySide reads both people and compares their attributes. private are those whose values are not told.
-func (c *comparison) sideBySide(ctx context.Context, same *report.SamePerson, private func(trackedEntityType, attribute string) bool) error {
-	r := root{kind: rootPerson, uid: same.UID}
-	kit, err := read(ctx, c.local, []root{r}, nil, nil)
+// sideBySide reads some people at both servers and compares their attributes. private are those whose values are not told.
+func (c *comparison) sideBySide(ctx context.Context, people []report.SamePerson, private func(trackedEntityType, attribute string) bool) error {
+	roots := make([]root, len(people))
+	named := &aliases{atCentral: map[string]string{}}
+	for i, same := range people {
+		roots[i] = root{kind: rootPerson, uid: same.UID}
+		named.atCentral[same.UID] = same.AtCentral
+	}
+	kit, err := read(ctx, c.local, roots, nil, nil)
 	if err != nil {
 		return atServer(ctx, Local, c.local.BaseURL(), err)
 	}
 	central := newHolding(c.central, nil, nil)
-	central.aliases = &aliases{atCentral: map[string]string{same.UID: same.AtCentral}}
-	if err := central.read(ctx, []root{r}); err != nil {
+	central.aliases = named
+	if err := central.read(ctx, roots); err != nil {
 		return atServer(ctx, Central, c.central.BaseURL(), err)
 	}
-	here, there := kit.faces[r].Objects[rootRef(r)], central.faces[r].Objects[rootRef(r)]
-	for _, field := range fieldsOf(here.Fields, there.Fields) {
-		if !merge.IsUID(field) {
-			continue
+	for i, r := range roots {
+		same := &people[i]
+		here, there := kit.faces[r].Objects[rootRef(r)], central.faces[r].Objects[rootRef(r)]
+		for _, field := range fieldsOf(here.Fields, there.Fields) {
+			if !merge.IsUID(field) {
+				continue
+			}
+			compared := report.SameField{Field: field, Agreement: agreement(here.Fields[field], there.Fields[field])}
+			if !private(cmp.Or(here.Fields["trackedEntityType"], there.Fields["trackedEntityType"]), field) {
+				compared.Local, compared.Central = here.Fields[field], there.Fields[field]
+			}
+			same.Fields = append(same.Fields, compared)
 		}
-		compared := report.SameField{Field: field, Agreement: agreement(here.Fields[field], there.Fields[field])}
-		if !private(cmp.Or(here.Fields["trackedEntityType"], there.Fields["trackedEntityType"]), field) {
-			compared.Local, compared.Central = here.Fields[field], there.Fields[field]
-		}
-		same.Fields = append(same.Fields, compared)
+		same.OnKit, same.Central = enrolled(kit.faces[r]), enrolled(central.faces[r])
 	}
-	same.OnKit, same.Central = enrolled(kit.persons[same.UID], kit.faces[r]), enrolled(central.persons[same.UID], central.faces[r])
 	return nil
 }
 
@@ -120,12 +133,9 @@ func agreement(here, there string) report.Agreement {
 	return report.Different
 }
 
-// enrolled lists the enrollments of a person in one face, by date.
-func enrolled(person *dhis2api.TrackedEntity, face merge.Face) []report.Enrolled {
+// enrolled lists the enrollments in a person's face, by date.
+func enrolled(face merge.Face) []report.Enrolled {
 	list := []report.Enrolled{}
-	if person == nil {
-		return list
-	}
 	for _, ref := range slices.SortedFunc(maps.Keys(face.Objects), merge.Ref.Compare) {
 		if ref.Kind != merge.Enrollment {
 			continue

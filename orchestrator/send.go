@@ -255,7 +255,7 @@ func (s *sender) waitsFor(ctx context.Context, v *view, c journal.Change) (*jour
 	}
 	needed := []merge.Ref{c.Parent}
 	if c.Ref.Kind == merge.Relationship && c.Verb == merge.Create {
-		needed = append(needed, endsOf(c)...)
+		needed = append(needed, endsOf(c.Content)...)
 	}
 	for _, ref := range needed {
 		if ref == (merge.Ref{}) {
@@ -281,7 +281,7 @@ func (s *sender) removedWith(ctx context.Context, v *view, c journal.Change) (*j
 	if err != nil {
 		return nil, err
 	}
-	for _, ref := range endsOf(journal.Change{Content: v.records[r].Taken.Objects[c.Ref].Fields}) {
+	for _, ref := range endsOf(v.records[r].Taken.Objects[c.Ref].Fields) {
 		rows, err := s.trip.journal.ChangesOf(ctx, ref)
 		if err != nil {
 			return nil, err
@@ -295,11 +295,11 @@ func (s *sender) removedWith(ctx context.Context, v *view, c journal.Change) (*j
 	return nil, nil
 }
 
-// endsOf reads the ends of a relationship's content.
-func endsOf(c journal.Change) []merge.Ref {
+// endsOf reads the ends of a relationship's canonical content.
+func endsOf(fields map[string]string) []merge.Ref {
 	var ends []merge.Ref
 	for _, field := range []string{merge.FieldFrom, merge.FieldTo} {
-		if ref, ok := parseEnd(c.Content[field]); ok {
+		if ref, ok := parseEnd(fields[field]); ok {
 			ends = append(ends, ref)
 		}
 	}

@@ -230,7 +230,7 @@ func (s *sender) withoutAside(open []journal.Change) []journal.Change {
 	for _, c := range parentsFirst {
 		needed := []merge.Ref{c.Parent}
 		if c.Ref.Kind == merge.Relationship && c.Verb == merge.Create {
-			needed = append(needed, endsOf(c)...)
+			needed = append(needed, endsOf(c.Content)...)
 		}
 		if _, aside := s.aside[c.Ref]; !aside && slices.ContainsFunc(needed, func(ref merge.Ref) bool { return s.aside[ref] }) {
 			s.aside[c.Ref] = c.Verb == merge.Create

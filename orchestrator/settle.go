@@ -53,21 +53,21 @@ func (c *comparison) settle(ctx context.Context, r root, record merge.Record, ro
 func (c *comparison) settleWith(ctx context.Context, v *view, r root, record merge.Record, rows []journal.Change, a *answer) error {
 	var settled []journal.Change
 	var notes []journal.Note
-	offers := map[string]journal.Identity{}
+	var offered *journal.Identity // a root is of one person
 	for _, row := range rows {
 		if row.State != journal.Sent {
 			continue
 		}
 		row.Run = c.run
-		note, offer, err := c.end(ctx, v, r, record, &row, a)
+		note, identity, err := c.end(ctx, v, r, record, &row, a)
 		if err != nil {
 			return err
 		}
 		if note != nil {
 			notes = append(notes, *note)
 		}
-		if offer != nil {
-			offers[row.UID] = *offer
+		if identity != nil {
+			offered = identity
 		}
 		notes = append(notes, rewrittenOf(row, record.Central, r)...)
 		settled = append(settled, row)
@@ -93,7 +93,7 @@ func (c *comparison) settleWith(ctx context.Context, v *view, r root, record mer
 			if err := concludeSent(tx, row); err != nil {
 				return err
 			}
-			if err := offerAnew(tx, v, row, offers); err != nil {
+			if err := offerAnew(tx, v, row, offered); err != nil {
 				return err
 			}
 		}
