@@ -2,7 +2,6 @@ package orchestrator_test
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -290,14 +289,8 @@ func TestAdoptKilled(t *testing.T) {
 		return w, map[int]string{w.sameAs(first, "Zoe", "Xenia"): "adopt"}
 	}
 	w, decided := ready(t, 1)
-	writes := 0
-	w.journalWrite = func(written bool) error {
-		if written {
-			writes++
-		}
-		return nil
-	}
-	want := w.decide(decided).Sums
+	var want report.Sums
+	writes := w.writesOf(func() { want = w.decide(decided).Sums })
 	kills := 12
 	switch {
 	case testing.Short():
@@ -306,35 +299,20 @@ func TestAdoptKilled(t *testing.T) {
 		kills = 2 * writes
 	}
 	t.Logf("it writes to the journal %d times", writes)
-	for kill := range min(kills, 2*writes) {
-		place := kill * 2 * writes / min(kills, 2*writes)
-		t.Run(fmt.Sprintf("write %d, written %v", place/2+1, place%2 == 1), func(t *testing.T) {
-			t.Parallel()
-			w, decided := ready(t, place)
-			killed := errors.New("killed")
-			written, dead := 0, false
-			w.journalWrite = func(done bool) error {
-				dead = dead || written == place/2 && done == (place%2 == 1)
-				if done {
-					written++
-				}
-				if dead {
-					return killed
-				}
-				return nil
-			}
-			if _, err := w.tryReconcile(orchestrator.ReconcileOptions{Decisions: w.decisions(decided), Who: "maria"}); !errors.Is(err, killed) {
-				t.Fatalf("the run was not stopped: %v", err)
-			}
-			w.journalWrite = nil
-			r := w.decide(decided)
-			if r.Sums != want {
-				t.Errorf("sums %+v, want %+v: %s", r.Sums, want, asJSON(r))
-			}
-			if owner := w.livesIn("Zoe's enrollment"); owner != w.id("Xenia") {
-				t.Errorf("Zoe's enrollment is %s's, want Xenia's", owner)
-			}
-			w.expectQuiet(r)
-		})
-	}
+	atWrites(t, writes, kills, func(t *testing.T, place int) {
+		w, decided := ready(t, place)
+		w.dieAt(place, func() {})
+		if _, err := w.tryReconcile(orchestrator.ReconcileOptions{Decisions: w.decisions(decided), Who: "maria"}); !errors.Is(err, errKilled) {
+			t.Fatalf("the run was not stopped: %v", err)
+		}
+		w.journalWrite = nil
+		r := w.decide(decided)
+		if r.Sums != want {
+			t.Errorf("sums %+v, want %+v: %s", r.Sums, want, asJSON(r))
+		}
+		if owner := w.livesIn("Zoe's enrollment"); owner != w.id("Xenia") {
+			t.Errorf("Zoe's enrollment is %s's, want Xenia's", owner)
+		}
+		w.expectQuiet(r)
+	})
 }

@@ -23,43 +23,74 @@ func TestReconcileKilled(t *testing.T) {
 		kills = 2 * writes
 	}
 	t.Logf("reconcile writes to the journal %d times", writes)
+	atWrites(t, writes, kills, func(t *testing.T, place int) {
+		w := dayOut(t, place)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		w.dieAt(place, stop)
+		kit := w.open()
+		_, err := kit.Reconcile(ctx, orchestrator.ReconcileOptions{})
+		if closing := kit.Close(); closing != nil {
+			t.Fatal(closing)
+		}
+		if err == nil {
+			t.Fatal("the run was not stopped")
+		}
+		w.journalWrite = nil
+		r := w.reconcile(false)
+		w.checkHome(r)
+		if again := w.reconcile(false); again.Sent > 0 || again.Sums != r.Sums {
+			t.Errorf("a second run sent %d; %+v, and before %+v", again.Sent, again.Sums, r.Sums)
+		}
+	})
+}
+
+// atWrites plays a run that is stopped, for some of the places at which that can be: before and after each of its writes to the
+// journal.
+func atWrites(t *testing.T, writes, kills int, play func(t *testing.T, place int)) {
+	t.Helper()
 	for kill := range min(kills, 2*writes) {
 		place := kill * 2 * writes / min(kills, 2*writes)
 		t.Run(fmt.Sprintf("write %d, written %v", place/2+1, place%2 == 1), func(t *testing.T) {
 			t.Parallel()
-			w := dayOut(t, place)
-			ctx, stop := context.WithCancel(t.Context())
-			defer stop()
-			killed := errors.New("killed")
-			written := 0
-			w.journalWrite = func(done bool) error {
-				if ctx.Err() == nil && written == place/2 && done == (place%2 == 1) {
-					stop()
-				}
-				if done {
-					written++
-				}
-				if ctx.Err() != nil {
-					return killed
-				}
-				return nil
-			}
-			kit := w.open()
-			_, err := kit.Reconcile(ctx, orchestrator.ReconcileOptions{})
-			if closing := kit.Close(); closing != nil {
-				t.Fatal(closing)
-			}
-			if err == nil {
-				t.Fatal("the run was not stopped")
-			}
-			w.journalWrite = nil
-			r := w.reconcile(false)
-			w.checkHome(r)
-			if again := w.reconcile(false); again.Sent > 0 || again.Sums != r.Sums {
-				t.Errorf("a second run sent %d; %+v, and before %+v", again.Sent, again.Sums, r.Sums)
-			}
+			play(t, place)
 		})
 	}
+}
+
+// errKilled ends a run that dieAt stops.
+var errKilled = errors.New("killed")
+
+// dieAt lets runs of the kit die at a place: from then on nothing is written to the journal. stop is called then.
+func (w *world) dieAt(place int, stop func()) {
+	written, dead := 0, false
+	w.journalWrite = func(done bool) error {
+		if !dead && written == place/2 && done == (place%2 == 1) {
+			dead = true
+			stop()
+		}
+		if done {
+			written++
+		}
+		if dead {
+			return errKilled
+		}
+		return nil
+	}
+}
+
+// writesOf counts how often the runs of the kit in f write to the journal.
+func (w *world) writesOf(f func()) int {
+	writes := 0
+	w.journalWrite = func(written bool) error {
+		if written {
+			writes++
+		}
+		return nil
+	}
+	f()
+	w.journalWrite = nil
+	return writes
 }
 
 // dayOut is a clinic day, and a day at central, that are to be reconciled, on versions in turn.
@@ -77,13 +108,5 @@ func dayOut(t *testing.T, n int) *world {
 // writesOfTheDay counts how often reconcile writes to the journal when nobody stops it.
 func writesOfTheDay(t *testing.T) int {
 	w := dayOut(t, 1)
-	writes := 0
-	w.journalWrite = func(written bool) error {
-		if written {
-			writes++
-		}
-		return nil
-	}
-	w.checkHome(w.reconcile(false))
-	return writes
+	return w.writesOf(func() { w.checkHome(w.reconcile(false)) })
 }
